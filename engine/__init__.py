@@ -1,0 +1,1 @@
+"""The ground floor: speech in, ticks out. No sockets, no web framework, no torch."""

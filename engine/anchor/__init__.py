@@ -1,0 +1,1 @@
+"""The anchor: a presenter's idle video, how it is prepared, stored and walked."""

@@ -1,0 +1,118 @@
+"""FaceTracker by MediaPipe's FaceLandmarker (478 points, 52 blendshapes; Apache-2.0)."""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from engine.anchor.crop import Picture
+from engine.anchor.tracker import Face
+from engine.errors import MissingToolError
+
+MODEL_URL = (
+    "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/"
+    "face_landmarker.task"
+)
+MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+_MODEL_NAME = "face_landmarker.task"
+
+
+class MediaPipeTracker:
+    """One face through one video, in time order; a context manager."""
+
+    def __init__(self, model: Path | None = None) -> None:
+        """Load `model`, or the one that `face_model` finds. Raises MissingToolError."""
+        path = model if model is not None else face_model()
+        vision, options = _mediapipe(path)
+        self._vision = vision
+        self._landmarker = vision.FaceLandmarker.create_from_options(options)
+
+    def track(self, rgb: Picture, timestamp_ms: int) -> Face | None:
+        """The face in an RGB frame uint8 (h, w, 3), None where there is none; timestamps must grow."""
+        import mediapipe
+
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
+        found = self._landmarker.detect_for_video(image, timestamp_ms)
+        if not found.face_landmarks:
+            return None
+        height, width = rgb.shape[:2]
+        landmarks = np.array([[p.x * width, p.y * height] for p in found.face_landmarks[0]], np.float32)
+        shapes = {str(c.category_name): float(c.score) for c in found.face_blendshapes[0]}
+        return Face(landmarks, shapes)
+
+    def close(self) -> None:
+        """Give back the graph and its threads."""
+        self._landmarker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _mediapipe(model: Path) -> tuple[Any, Any]:
+    """MediaPipe's vision module and the landmarker's options."""
+    # Its native log would fill the terminal of a command; errors still arrive as exceptions.
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    try:
+        from mediapipe.tasks.python import BaseOptions, vision
+    except ImportError as error:
+        raise MissingToolError(
+            "Face tracking needs MediaPipe, which is not installed; run `pip install mediapipe`."
+        ) from error
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(model)),
+        running_mode=vision.RunningMode.VIDEO,
+        output_face_blendshapes=True,
+        num_faces=1,
+    )
+    return vision, options
+
+
+def face_model() -> Path:
+    """The face model on this machine, fetched once if need be.
+
+    Looked for in KOUBO_FACE_MODEL, then KOUBO_CACHE (default ~/.cache/koubo), then KOUBO_DATA/models (default
+    ../shared/data). Raises MissingToolError when it is nowhere and cannot be fetched, or is another file.
+    """
+    named = os.environ.get("KOUBO_FACE_MODEL")
+    if named:
+        if not Path(named).is_file():
+            raise MissingToolError(
+                f"KOUBO_FACE_MODEL names {named}, which is no file; correct it or unset it."
+            )
+        return Path(named)
+    cache = Path(os.environ.get("KOUBO_CACHE") or Path.home() / ".cache" / "koubo")
+    data = Path(os.environ.get("KOUBO_DATA") or Path("..") / "shared" / "data")
+    for candidate in (cache / _MODEL_NAME, data / "models" / _MODEL_NAME):
+        if candidate.is_file() and _is_model(candidate.read_bytes()):
+            return candidate
+    return _fetch_model(cache / _MODEL_NAME)
+
+
+def _is_model(content: bytes) -> bool:
+    return hashlib.sha256(content).hexdigest() == MODEL_SHA256
+
+
+def _fetch_model(target: Path, url: str = MODEL_URL) -> Path:
+    help_ = f"download {MODEL_URL} yourself and set KOUBO_FACE_MODEL to the file."
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            content = bytes(answer.read())
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise MissingToolError(f"The face tracking model could not be fetched ({error}); {help_}") from error
+    if not _is_model(content):
+        raise MissingToolError(f"The face tracking model that was fetched is not the expected file; {help_}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(f".{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(target)
+    return target

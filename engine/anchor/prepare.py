@@ -1,0 +1,201 @@
+"""From a video of somebody who keeps still and silent to an avatar package."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.anchor.card import AvatarCard, write_card
+from engine.anchor.crop import Crop, Mask, Picture, Points, crop_from_landmarks, face_mask, smooth_crops
+from engine.anchor.package import ANCHOR, FACE_ENCODER, MASK, MOUTH_DECODER, MOUTH_SHEET, mouth_size
+from engine.anchor.tracker import FaceTracker
+from engine.anchor.walk import Loop
+from engine.errors import AvatarError, NoFaceError
+from engine.picture.video import VideoWriter, read_rgb
+from engine.picture.yuv import to_i420
+from engine.speech.audio import FRAME_RATE
+
+MAX_SIDE = 1280
+"""Larger videos are shrunk to this."""
+
+MIN_FRAMES = FRAME_RATE
+MAX_FRAMES = 60 * FRAME_RATE
+
+_MAX_GAP = 5  # frames without a face that may lie between two with one
+_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+
+
+@dataclass(frozen=True, slots=True)
+class AvatarFacts:
+    """What a package says beside its pictures; `title` by language."""
+
+    title: dict[str, str] = field(default_factory=dict)
+    licence: str = "all rights reserved"
+    consent: str = ""
+    credits: str = ""
+
+
+@dataclass(slots=True)
+class _Tracked:
+    """What tracking learns: the video's pictures on disk, landmarks per frame (None in gaps)."""
+
+    size: tuple[int, int]
+    landmarks: list[Points | None]
+
+
+def prepare(
+    video: Path,
+    name: str,
+    output: Path,
+    mouth: Path,
+    tracker: FaceTracker,
+    *,
+    loop: Loop = "pingpong",
+    facts: AvatarFacts | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Make the avatar package `output`/`name` from `video` and return its folder.
+
+    `mouth` is the folder of a trained mouth; inside `output` it is referred to, from elsewhere it is copied.
+    `loop`: "forward" for a video whose end meets its beginning. `progress` is told each tracked frame.
+    Raises NoFaceError when a face is missing, BadMediaError for a file that is no video, AvatarError when the
+    package exists already or the mouth is unusable; then nothing is left behind.
+    """
+    target = output / name
+    if not name or Path(name).name != name or name.startswith("."):
+        raise AvatarError(f"{name!r} cannot name an avatar; use letters, digits and hyphens.")
+    if target.exists():
+        raise AvatarError(f"{target} exists already; choose another name or remove it first.")
+    created = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=output) as folder:
+            package = Path(folder) / name
+            package.mkdir()
+            _fill(package, video, mouth, tracker, loop, facts or AvatarFacts(), progress)
+            package.rename(target)
+    finally:
+        if created and not any(output.iterdir()):
+            output.rmdir()
+    return target
+
+
+def _fill(
+    package: Path,
+    video: Path,
+    mouth: Path,
+    tracker: FaceTracker,
+    loop: Loop,
+    facts: AvatarFacts,
+    progress: Callable[[int], None] | None,
+) -> None:
+    crop_size = mouth_size(mouth)
+    tracked = _track(video, package / ANCHOR, tracker, progress)
+    landmarks = _bridge_gaps(tracked.landmarks, video)
+    crops = smooth_crops([crop_from_landmarks(points) for points in landmarks], loop=loop == "forward")
+    _write_mask(package / MASK, _mean_mask(landmarks, crops, crop_size))
+    card = AvatarCard(
+        name=package.name,
+        title=facts.title or {"en": package.name, "zh": package.name},
+        size=tracked.size,
+        loop=loop,
+        crops=tuple(crops),
+        crop_size=crop_size,
+        mouth_box=_mouth_box(landmarks, crops),
+        mouth=_place_mouth(mouth, package),
+        model=mouth.resolve().name,
+        licence=facts.licence,
+        consent=facts.consent,
+        credits=facts.credits,
+    )
+    write_card(package, card)
+
+
+def _track(
+    video: Path, anchor: Path, tracker: FaceTracker, progress: Callable[[int], None] | None
+) -> _Tracked:
+    """Write the anchor video as the engine will see it, and track every picture of it."""
+    frames = read_rgb(video)
+    first = _fit(next(frames))
+    size = (first.shape[1], first.shape[0])
+    landmarks: list[Points | None] = []
+    with VideoWriter(anchor, size) as writer:
+        for picture in itertools.chain([first], map(_fit, itertools.islice(frames, MAX_FRAMES - 1))):
+            face = tracker.track(picture, len(landmarks) * 1000 // FRAME_RATE)
+            landmarks.append(None if face is None else face.landmarks)
+            writer.write(to_i420(picture))
+            if progress is not None:
+                progress(len(landmarks))
+    return _Tracked(size, landmarks)
+
+
+def _fit(picture: Picture) -> Picture:
+    """Shrunk to MAX_SIDE and cut to even sides."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, MAX_SIDE / max(height, width))
+    width, height = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
+    if scale < 1:
+        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.ascontiguousarray(picture[:height, :width])
+
+
+def _bridge_gaps(landmarks: Sequence[Points | None], video: Path) -> list[Points]:
+    """Landmarks of every frame; short gaps are filled along a straight line. Raises NoFaceError."""
+    known = [number for number, points in enumerate(landmarks) if points is not None]
+    if not known:
+        raise NoFaceError(f"{video.name} shows no face; give a video of one person looking into the camera.")
+    if len(landmarks) < MIN_FRAMES:
+        raise NoFaceError(f"{video.name} is shorter than one second; give 5 to 60 seconds of video.")
+    edges = [-1, *known, len(landmarks)]
+    for before, after in itertools.pairwise(edges):
+        if after - before - 1 > _MAX_GAP:
+            at = (before + 1) / FRAME_RATE
+            raise NoFaceError(
+                f"{video.name} loses the face at {at:.1f} s; give a video that shows it all the time."
+            )
+    stack: NDArray[np.float32] = np.stack([points for points in landmarks if points is not None])
+    flat = stack.reshape(len(known), -1)
+    numbers = np.arange(len(landmarks))
+    filled = np.stack([np.interp(numbers, known, column) for column in flat.T], axis=1)
+    return list(filled.astype(np.float32).reshape(len(landmarks), *stack.shape[1:]))
+
+
+def _mean_mask(landmarks: Sequence[Points], crops: Sequence[Crop], size: int) -> Mask:
+    """One mask for all frames: the crop already follows the head, what remains moves by a pixel or two."""
+    mean = np.mean([face_mask(p, c, size) for p, c in zip(landmarks, crops, strict=True)], axis=0)
+    return np.asarray(mean, np.float32)
+
+
+def _write_mask(path: Path, mask: Mask) -> None:
+    grey = np.rint(mask * 255).astype(np.uint8)
+    ok, data = cv2.imencode(".png", grey)
+    if not ok:
+        raise AvatarError(
+            f"The paste mask {path} could not be encoded; install opencv-python-headless again."
+        )
+    path.write_bytes(data.tobytes())
+
+
+def _mouth_box(landmarks: Sequence[Points], crops: Sequence[Crop]) -> tuple[float, float, float, float]:
+    lips = np.stack([c.to_crop(p[list(_LIPS)], 1) for p, c in zip(landmarks, crops, strict=True)])
+    (left, top), (right, bottom) = lips.min(axis=1).mean(axis=0), lips.max(axis=1).mean(axis=0)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _place_mouth(mouth: Path, package: Path) -> str:
+    """The mouth's folder relative to the package; copied into it unless it lies beside it."""
+    root = package.resolve().parents[1]  # the package is still inside its temporary folder
+    if root in mouth.resolve().parents:
+        return str(Path("..") / mouth.resolve().relative_to(root))
+    (package / "mouth").mkdir()
+    for name in (FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET):
+        if not (mouth / name).is_file():
+            raise AvatarError(f"The mouth in {mouth} lacks {name}; export it again.")
+        shutil.copyfile(mouth / name, package / "mouth" / name)
+    return "mouth"

@@ -1,0 +1,1 @@
+"""The trained mouth: features of the anchor's faces and the runtimes that draw lips on them."""

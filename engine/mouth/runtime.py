@@ -1,0 +1,40 @@
+"""The role of a mouth runtime: what runs the two halves of a trained mouth."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.anchor.crop import Picture
+from engine.speech.mel import Mel
+
+Features = tuple[NDArray[np.float16], ...]
+"""What the face encoder keeps of one anchor face, largest map first; opaque to everyone but a runtime."""
+
+
+class MouthRuntime(Protocol):
+    """Draws lips on faces. Calls may come from any thread."""
+
+    @property
+    def name(self) -> str:
+        """The runtime, such as "openvino"."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: "f32", "bf16", "f16"."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Side S of its square pictures."""
+        ...
+
+    def encode(self, faces: Picture) -> list[Features]:
+        """The features of idle faces, RGB uint8 (n, S, S, 3); needed once per anchor frame."""
+        ...
+
+    def decode(self, mels: Mel, features: Sequence[Features]) -> Picture:
+        """Faces that speak: mel windows float32 (n, 80, 16) on n faces -> RGB uint8 (n, S, S, 3)."""
+        ...

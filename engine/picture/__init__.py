@@ -1,0 +1,1 @@
+"""Pictures: putting a drawn mouth back into the anchor's frame."""

@@ -1,0 +1,1 @@
+"""Everything that touches a socket: sessions, WebRTC in and out, voices, the HTTP interface."""

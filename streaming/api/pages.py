@@ -1,0 +1,53 @@
+"""The web pages, health and metrics."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from streaming.api.deps import TheStage
+
+WEB_CLIENT = Path(__file__).resolve().parents[2] / "web_client"
+_FRESH = {"Cache-Control": "no-cache"}
+
+router = APIRouter()
+
+
+class _FreshFiles(StaticFiles):
+    """Static files that browsers ask about each time, so that an updated server is an updated page."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(_FRESH)
+        return response
+
+
+@router.get("/healthz")
+async def health() -> dict[str, str]:
+    """The server runs."""
+    return {"status": "ok"}
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(stage: TheStage) -> Response:
+    """Figures for Prometheus."""
+    return Response(stage.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/", response_class=FileResponse, include_in_schema=False)
+async def console() -> FileResponse:
+    """The console page."""
+    return FileResponse(WEB_CLIENT / "index.html", headers=_FRESH)
+
+
+@router.get("/player", response_class=FileResponse, include_in_schema=False)
+async def player() -> FileResponse:
+    """The bare player page."""
+    return FileResponse(WEB_CLIENT / "player.html", headers=_FRESH)
+
+
+def add_static_files(app: FastAPI) -> None:
+    """Serve the files of the pages below /static."""
+    app.mount("/static", _FreshFiles(directory=WEB_CLIENT), name="static")

@@ -1,0 +1,125 @@
+"""/v1/sessions: open, look at, talk through, interrupt and end a presenter."""
+
+from fastapi import APIRouter, Response, status
+from pydantic import BaseModel
+
+from streaming.api.deps import TheSession, TheStage, TheTable
+from streaming.errors import Unprocessable
+from streaming.voices.text import has_words
+
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+
+
+class SessionIn(BaseModel):
+    """What to open; the default avatar when none is named."""
+
+    avatar: str | None = None
+
+
+class SessionCreated(BaseModel):
+    """Where to publish a microphone (WHIP) and where to watch (WHEP)."""
+
+    id: str
+    whip: str
+    whep: str
+
+
+class MouthOut(BaseModel):
+    """What draws the mouth; `ms_per_frame` is the median of the last frames, 0 before the first."""
+
+    runtime: str
+    precision: str
+    ms_per_frame: float
+
+
+class SessionOut(BaseModel):
+    """How a session does. `state`: "live" while a viewer or a microphone is connected, else "waiting"."""
+
+    id: str
+    avatar: str
+    state: str
+    uptime_s: float
+    ticks: int
+    late_ticks: int
+    late_ticks_ratio: float
+    tick_lateness_ms: dict[str, float]
+    fps: float
+    speaking: bool
+    backlog_ms: float
+    mic: bool
+    viewers: int
+    mouth: MouthOut
+
+
+class SpeakIn(BaseModel):
+    """Text to be spoken, by the voice that fits its script when none is named."""
+
+    text: str
+    voice: str | None = None
+
+
+class SpeakOut(BaseModel):
+    """The voice that will speak."""
+
+    voice: str
+
+
+class InterruptOut(BaseModel):
+    """How much queued speech was dropped."""
+
+    dropped_ms: float
+
+
+@router.post("", status_code=status.HTTP_201_CREATED)
+async def create(table: TheTable, response: Response, body: SessionIn | None = None) -> SessionCreated:
+    """Open a session."""
+    session = await table.create(body.avatar if body else None)
+    path = f"/v1/sessions/{session.id}"
+    response.headers["Location"] = path
+    return SessionCreated(id=session.id, whip=f"{path}/whip", whep=f"{path}/whep")
+
+
+@router.get("/{session_id}")
+async def show(session: TheSession) -> SessionOut:
+    """How it does."""
+    mouth = session.part.figures()
+    figures = session.figures
+    return SessionOut(
+        id=session.id,
+        avatar=session.avatar,
+        state=session.state,
+        uptime_s=round(session.uptime_s, 3),
+        ticks=figures.ticks,
+        late_ticks=figures.late,
+        late_ticks_ratio=round(figures.late_ratio, 5),
+        tick_lateness_ms=figures.percentiles_ms(),
+        fps=round(figures.fps(), 2),
+        speaking=session.speaking,
+        backlog_ms=round(1000 * session.backlog_s, 1),
+        mic=session.microphone is not None and session.microphone.connected,
+        viewers=sum(viewer.connected for viewer in session.viewers.values()),
+        mouth=MouthOut(runtime=mouth.runtime, precision=mouth.precision, ms_per_frame=mouth.ms_per_frame),
+    )
+
+
+@router.delete("/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def end(session_id: str, table: TheTable) -> None:
+    """End it, and every connection to it."""
+    await table.end(session_id)
+
+
+@router.post("/{session_id}/speak", status_code=status.HTTP_202_ACCEPTED)
+async def speak(session: TheSession, body: SpeakIn, stage: TheStage) -> SpeakOut:
+    """Speak a text after those already queued."""
+    limit = stage.settings.text_max_chars
+    if len(body.text) > limit:
+        raise Unprocessable(f"The text has {len(body.text)} characters; at most {limit} can be spoken at once.")
+    if not has_words(body.text):
+        raise Unprocessable("The text holds nothing to say; send at least one word.")
+    return SpeakOut(voice=session.speak(body.text, body.voice or None))
+
+
+@router.post("/{session_id}/interrupt")
+async def interrupt(session: TheSession) -> InterruptOut:
+    """Be silent at once."""
+    return InterruptOut(dropped_ms=round(1000 * await session.interrupt(), 1))

@@ -1,0 +1,116 @@
+"""WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): the two differ only in which way the media flows."""
+
+from enum import StrEnum
+
+from fastapi import APIRouter, Request, Response, status
+
+from streaming.api.deps import TheSession, TheStage, read_body
+from streaming.settings import IceServer
+from streaming.webrtc.sdp import read_fragment, read_offer
+
+SDP = "application/sdp"
+FRAGMENT = "application/trickle-ice-sdpfrag"
+
+router = APIRouter(prefix="/v1/sessions/{session_id}", tags=["webrtc"])
+
+
+class Kind(StrEnum):
+    """The protocol, which is also the last part of the endpoint's address."""
+
+    WHIP = "whip"
+    WHEP = "whep"
+
+
+_DIRECTIONS = {
+    Kind.WHIP: frozenset({"sendonly", "sendrecv"}),
+    Kind.WHEP: frozenset({"recvonly", "sendrecv"}),
+}
+
+
+def _links(servers: tuple[IceServer, ...]) -> list[tuple[str, str]]:
+    """ICE servers as Link headers (RFC 9725 section 4.6)."""
+    return [("Link", _link(server)) for server in servers]
+
+
+def _link(server: IceServer) -> str:
+    link = f'<{server.url}>; rel="ice-server"'
+    if server.username is not None and server.credential is not None:
+        username, credential = (_quoted(text) for text in (server.username, server.credential))
+        link += f'; username={username}; credential={credential}; credential-type="password"'
+    return link
+
+
+def _quoted(text: str) -> str:
+    """A quoted-string (RFC 9110 section 5.6.4)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _respond(code: int, headers: list[tuple[str, str]], body: str = "") -> Response:
+    response = Response(body, code, media_type=SDP if body else None)
+    for name, value in headers:
+        response.headers.append(name, value)
+    return response
+
+
+@router.post("/{kind}", response_class=Response, status_code=status.HTTP_201_CREATED)
+async def offer(kind: Kind, session: TheSession, stage: TheStage, request: Request) -> Response:
+    """Answer an SDP offer; the new connection's address is in Location, its ICE session in ETag."""
+    taken = read_offer(await read_body(request, SDP), _DIRECTIONS[kind])
+    peer, answer = await (session.publish(taken) if kind is Kind.WHIP else session.view(taken))
+    headers = [
+        ("Location", f"/v1/sessions/{session.id}/{kind}/{peer.id}"),
+        ("ETag", peer.etag),
+        ("Accept-Patch", FRAGMENT),
+        *_links(stage.settings.ice_servers),
+    ]
+    return _respond(status.HTTP_201_CREATED, headers, answer)
+
+
+@router.options("/{kind}", response_class=Response)
+async def endpoint_options(kind: Kind, session: TheSession, stage: TheStage) -> Response:
+    """What may be posted, and the ICE servers for clients that must know them before their offer."""
+    headers = [("Accept-Post", SDP), ("Allow", "GET, HEAD, OPTIONS, POST"), *_links(stage.settings.ice_servers)]
+    return _respond(status.HTTP_200_OK, headers)
+
+
+@router.api_route(
+    "/{kind}", methods=["GET", "HEAD"], response_class=Response, status_code=status.HTTP_204_NO_CONTENT
+)
+async def endpoint_get(kind: Kind, session: TheSession) -> Response:
+    """Nothing: the endpoint has no representation (RFC 9725 section 4.1)."""
+    return _respond(status.HTTP_204_NO_CONTENT, [])
+
+
+@router.patch("/{kind}/{peer_id}", response_class=Response, status_code=status.HTTP_204_NO_CONTENT)
+async def trickle(kind: Kind, peer_id: str, session: TheSession, request: Request) -> Response:
+    """Add ICE candidates that the client found after its offer."""
+    peer = session.peer(kind, peer_id)
+    fragment = read_fragment(await read_body(request, FRAGMENT))
+    await peer.trickle(fragment, request.headers.get("if-match"))
+    return _respond(status.HTTP_204_NO_CONTENT, [])
+
+
+@router.delete("/{kind}/{peer_id}", response_class=Response)
+async def hang_up(kind: Kind, peer_id: str, session: TheSession) -> Response:
+    """End a connection."""
+    await session.peer(kind, peer_id).close()
+    return _respond(status.HTTP_200_OK, [])
+
+
+@router.options("/{kind}/{peer_id}", response_class=Response)
+async def peer_options(kind: Kind, peer_id: str, session: TheSession) -> Response:
+    """What may be done with a connection."""
+    session.peer(kind, peer_id)
+    return _respond(
+        status.HTTP_200_OK, [("Accept-Patch", FRAGMENT), ("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH")]
+    )
+
+
+@router.api_route(
+    "/{kind}/{peer_id}", methods=["GET", "HEAD"], response_class=Response, status_code=status.HTTP_204_NO_CONTENT
+)
+async def peer_get(kind: Kind, peer_id: str, session: TheSession) -> Response:
+    """Nothing: a connection has no representation (RFC 9725 section 4.1)."""
+    session.peer(kind, peer_id)
+    return _respond(status.HTTP_204_NO_CONTENT, [])

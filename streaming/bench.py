@@ -1,0 +1,247 @@
+"""`koubo bench live`: how late ticks are, and how long a sound takes from the microphone to the mouth.
+
+A real server in a process of its own, real WebRTC connections, encoding included. Each client publishes speech
+by WHIP and watches by WHEP. The sound that comes back is found in the sound that was sent by correlation; the
+delay is the time from a sound's packet leaving the client to the arrival of the last packet of the picture with
+the same media time.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from aiortc import RTCPeerConnection
+from aiortc.mediastreams import MediaStreamError
+
+from engine.errors import KouboError
+from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK, Samples
+from streaming.pacing import percentiles
+from streaming.voices.espeak import speak_piece
+from streaming.webrtc.client import PACKET_SAMPLES, ClipTrack, Exchange, Watcher, publish
+from streaming.webrtc.opus import RTP_CLOCK
+from streaming.webrtc.tracks import VIDEO_CLOCK
+
+_START_S = 60.0
+_WARM_UP_S = 3.0
+_CLIP_S = 60.0
+_WINDOW = 8 * SAMPLES_PER_TICK
+_REACH_S = 2.0
+_STEP_TICKS = 3
+_LOUD = 0.01
+_SURE = 0.6
+_HTTP_TIMEOUT_S = 20.0
+
+
+def bench_live(sessions: int, seconds: float) -> dict[str, Any]:
+    """Measure `sessions` sessions at once for `seconds` seconds.
+
+    Returns {"sessions", "ticks", "late_ticks_ratio", "tick_lateness_ms", "mic_to_mouth_ms", "rss_mb"}; the tick
+    lateness is that of the worst session, percentiles are {"p50", "p95", "p99"} in milliseconds. Raises
+    KouboError when the server does not start or no sound comes back.
+    """
+    return asyncio.run(_bench(sessions, seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A running server, by its port and its process."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    async def request(self, method: str, path: str, body: str | None = None, kind: str = "") -> str:
+        """The body of a successful response. Raises KouboError with the server's sentence otherwise."""
+        return await asyncio.to_thread(self._request, method, path, body, kind)
+
+    def _request(self, method: str, path: str, body: str | None, kind: str) -> str:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=_HTTP_TIMEOUT_S)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+            response = connection.getresponse()
+            text = response.read().decode()
+        if response.status >= 400:
+            raise KouboError(f"The server refused {method} {path}: {json.loads(text)['detail']}")
+        return text
+
+    def exchange(self, path: str) -> Exchange:
+        """Posts offers to this endpoint."""
+
+        async def post(offer: str) -> str:
+            return await self.request("POST", path, offer, "application/sdp")
+
+        return post
+
+    def rss_mb(self) -> float:
+        """Resident memory of the server in MiB, from /proc; 0 where there is none."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.is_file():
+            return 0.0
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
+        return round(int(line.split()[1]) / 1024, 1)
+
+
+@contextlib.asynccontextmanager
+async def _server(sessions: int) -> AsyncIterator[_Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"KOUBO_MAX_SESSIONS": str(sessions)}
+    code = f"from streaming.server import serve; serve('127.0.0.1', {port})"
+    # The package may be run from a checkout that is not installed.
+    root = Path(__file__).resolve().parents[1]
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=root)  # noqa: ASYNC220
+    server = _Server(port, process)
+    try:
+        await _until_healthy(server)
+        yield server
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait)
+
+
+async def _until_healthy(server: _Server) -> None:
+    try:
+        async with asyncio.timeout(_START_S):
+            while server.process.poll() is None:
+                with contextlib.suppress(OSError, HTTPException):
+                    await server.request("GET", "/healthz")
+                    return
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        raise KouboError("The server did not start within a minute; start it by hand to see why.") from error
+    raise KouboError(f"The server ended with status {server.process.returncode}; start it by hand to see why.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """One session from outside: its microphone, its view, and the sound that came back by media time."""
+
+    path: str
+    track: ClipTrack
+    sender: RTCPeerConnection
+    watcher: Watcher
+    heard: list[tuple[int, Samples]]
+    listener: asyncio.Task[None]
+
+    async def close(self) -> None:
+        self.listener.cancel()
+        await asyncio.wait([self.listener])
+        await self.sender.close()
+        await self.watcher.pc.close()
+
+
+async def _open(server: _Server, clip: Samples) -> _Client:
+    opened = json.loads(await server.request("POST", "/v1/sessions"))
+    watcher = Watcher(decode=False)
+    await watcher.connect(server.exchange(opened["whep"]))
+    track = ClipTrack(clip)
+    sender = await publish(track, server.exchange(opened["whip"]))
+    heard: list[tuple[int, Samples]] = []
+    listener = asyncio.create_task(_listen(watcher, heard))
+    return _Client(f"/v1/sessions/{opened['id']}", track, sender, watcher, heard, listener)
+
+
+async def _listen(watcher: Watcher, heard: list[tuple[int, Samples]]) -> None:
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    while True:
+        try:
+            frame = await watcher.sounds.recv()
+        except MediaStreamError:
+            return
+        pts, frame.pts = frame.pts, None
+        parts = [np.asarray(part.to_ndarray(), np.float32).reshape(-1) for part in resampler.resample(frame)]
+        heard.append((pts * SAMPLE_RATE // RTP_CLOCK, np.concatenate(parts) if parts else np.zeros(0, np.float32)))
+
+
+async def _bench(sessions: int, seconds: float) -> dict[str, Any]:
+    clip = await asyncio.to_thread(_clip)
+    async with _server(sessions) as server:
+        # Clients begin at different moments of the clip, as people do.
+        clients = [await _open(server, np.roll(clip, -number * SAMPLE_RATE)) for number in range(sessions)]
+        try:
+            await asyncio.sleep(_WARM_UP_S)
+            before = [json.loads(await server.request("GET", client.path)) for client in clients]
+            await asyncio.sleep(seconds)
+            after = [json.loads(await server.request("GET", client.path)) for client in clients]
+            rss = server.rss_mb()
+        finally:
+            for client in clients:
+                await client.close()
+    ticks = sum(b["ticks"] - a["ticks"] for a, b in zip(before, after, strict=True))
+    late = sum(b["late_ticks"] - a["late_ticks"] for a, b in zip(before, after, strict=True))
+    delays = [delay for client in clients for delay in mic_to_mouth(client.track, client.watcher, client.heard)]
+    if not delays:
+        raise KouboError("No sound came back from the server; check its log.")
+    names = ("p50", "p95", "p99")
+    return {
+        "sessions": sessions,
+        "ticks": ticks,
+        "late_ticks_ratio": round(late / max(1, ticks), 5),
+        "tick_lateness_ms": {name: max(status["tick_lateness_ms"][name] for status in after) for name in names},
+        "mic_to_mouth_ms": percentiles([1000 * delay for delay in delays]),
+        "rss_mb": rss,
+    }
+
+
+def _clip() -> Samples:
+    """A minute of speech that never says the same twice."""
+    parts: list[Samples] = []
+    while sum(part.size for part in parts) < _CLIP_S * SAMPLE_RATE:
+        parts.append(speak_piece(f"This is sentence number {101 * len(parts) + 17}.", "en-us"))
+    return np.concatenate(parts)[: int(_CLIP_S * SAMPLE_RATE)]
+
+
+def mic_to_mouth(track: ClipTrack, watcher: Watcher, heard: list[tuple[int, Samples]]) -> list[float]:
+    """Seconds from a sound's leaving to the arrival of the picture that goes with it, for pictures with speech."""
+    if not heard or not watcher.frames.arrived:
+        return []
+    line = _line(heard)
+    first = next(iter(watcher.frames.arrived))
+    delays: list[float] = []
+    for number, (stamp, arrived) in enumerate(watcher.frames.arrived.items()):
+        if number % _STEP_TICKS:
+            continue
+        at = ((stamp - first) & 0xFFFFFFFF) * SAMPLE_RATE // VIDEO_CLOCK
+        sound = line[at : at + _WINDOW]
+        if sound.size < _WINDOW or np.sqrt(np.mean(sound**2)) < _LOUD:
+            continue
+        position = _find(sound, track, arrived)
+        if position is not None:
+            delays.append(arrived - track.sent[position // PACKET_SAMPLES])
+    return delays
+
+
+def _line(heard: list[tuple[int, Samples]]) -> Samples:
+    """What was heard, laid out by media time at 16 kHz."""
+    line = np.zeros(max(at + part.size for at, part in heard), np.float32)
+    for at, part in heard:
+        line[at : at + part.size] = part
+    return line
+
+
+def _find(sound: Samples, track: ClipTrack, arrived: float) -> int | None:
+    """Where in the sent sound (in samples from its start) `sound` begins, among what was sent lately."""
+    last = int(np.searchsorted(track.sent, arrived + _WINDOW / SAMPLE_RATE)) * PACKET_SAMPLES
+    start = max(0, last - int(_REACH_S * SAMPLE_RATE) - _WINDOW)
+    sent = track.samples(start, last)
+    if sent.size < sound.size:
+        return None
+    size = 1 << int(sent.size + sound.size).bit_length()
+    product = np.fft.irfft(np.fft.rfft(sent, size) * np.conj(np.fft.rfft(sound, size)), size)
+    match = product[: sent.size - sound.size + 1]
+    energy = np.concatenate([[0.0], np.cumsum(sent.astype(np.float64) ** 2)])
+    norm = np.sqrt((energy[sound.size :] - energy[: -sound.size]) * float(np.sum(sound.astype(np.float64) ** 2)))
+    likeness = match / np.maximum(norm, 1e-9)
+    best = int(np.argmax(likeness))
+    return start + best if likeness[best] > _SURE else None

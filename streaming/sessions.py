@@ -1,0 +1,247 @@
+"""A session: speech in, one presenter, ticks out to its viewers; and the table of all sessions."""
+
+import asyncio
+import logging
+import secrets
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.live import Tick
+from engine.speech.audio import SAMPLE_RATE, Samples
+from streaming.cast import Cast, Part
+from streaming.errors import Busy, Conflict, NotAcceptable, NotFound
+from streaming.metrics import Metrics
+from streaming.pacing import Pacer, TickFigures
+from streaming.settings import Settings
+from streaming.speaker import Speaker
+from streaming.voices.base import Voice
+from streaming.webrtc.microphone import Microphone
+from streaming.webrtc.opus import OpusEncoder
+from streaming.webrtc.peer import Peer
+from streaming.webrtc.sdp import Offer
+from streaming.webrtc.tracks import Beat
+from streaming.webrtc.viewer import Viewer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What all sessions share."""
+
+    settings: Settings
+    cast: Cast
+    voice: Voice
+    workers: Executor
+    """Threads that compute ticks."""
+    metrics: Metrics
+
+
+class Session:
+    """One presenter with its microphone, its texts and its viewers. `run` is its whole life."""
+
+    def __init__(self, avatar: str, part: Part, stage: Stage) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.avatar = avatar
+        self.part = part
+        self.figures = TickFigures()
+        self.viewers: dict[str, Viewer] = {}
+        self.microphone: Microphone | None = None
+        self.speaking = False
+        self._settings = stage.settings
+        self._workers = stage.workers
+        self._metrics = stage.metrics
+        self._presenter = part.presenter
+        self._speaker = Speaker(stage.voice, stage.settings.text_queue, self._say, lambda: self.backlog_s)
+        self._opus = OpusEncoder()
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._busy_at = self._clock()
+        self._core = asyncio.Lock()
+        """Held while a tick is computed."""
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since it was created."""
+        return self._clock() - self._began
+
+    @property
+    def backlog_s(self) -> float:
+        """Seconds of speech not yet spoken."""
+        return self._presenter.backlog_s
+
+    @property
+    def state(self) -> str:
+        """"live" while anybody is connected, else "waiting"."""
+        return "live" if self.microphone or self.viewers else "waiting"
+
+    def speak(self, text: str, voice_id: str | None) -> str:
+        """Queue a text; returns the voice. Raises Unprocessable or TooMany."""
+        return self._speaker.add(text, voice_id)
+
+    async def interrupt(self) -> float:
+        """Empty every queue at once; returns the seconds of speech that will not be heard.
+
+        A tick that is being computed is let finish, for a few milliseconds, and then dropped with the others.
+        """
+        self._speaker.clear()
+        async with self._core:
+            dropped = self._presenter.interrupt()
+            for viewer in self.viewers.values():
+                viewer.clear()
+        return dropped / SAMPLE_RATE
+
+    async def publish(self, offer: Offer) -> tuple[Peer, str]:
+        """Take a WHIP offer; returns the connection and the SDP answer. Raises Conflict while another publishes."""
+        if "audio" not in offer.kinds:
+            raise NotAcceptable("The offer has no audio; a session takes a microphone.")
+        before = self.microphone
+        if before is not None and not before.gone_quiet:
+            raise Conflict("Another microphone publishes to this session; end it first.")
+        microphone = Microphone(self._settings.ice_servers, self._settings.connect_timeout_s, self._hear)
+        # Taken before the first wait, so that of two at once only one gets it.
+        self.microphone = microphone
+        try:
+            if before is not None:
+                await before.close()
+            return microphone, await microphone.answer(offer, self._forget)
+        except BaseException:
+            self.microphone = None
+            raise
+
+    async def view(self, offer: Offer) -> tuple[Peer, str]:
+        """Take a WHEP offer; returns the connection and the SDP answer. Raises Busy when there are too many."""
+        if len(self.viewers) >= self._settings.max_viewers:
+            raise Busy("This session has all the viewers it can serve; try again later.", {"Retry-After": "5"})
+        viewer = Viewer(self._settings.ice_servers, self._settings.connect_timeout_s)
+        self.viewers[viewer.id] = viewer
+        try:
+            return viewer, await viewer.answer(offer, self._forget)
+        except BaseException:
+            del self.viewers[viewer.id]
+            raise
+
+    def peer(self, kind: str, peer_id: str) -> Peer:
+        """A connection of this session, `kind` "whip" or "whep". Raises NotFound."""
+        found: Peer | None
+        if kind == "whip":
+            found = self.microphone if self.microphone and self.microphone.id == peer_id else None
+        else:
+            found = self.viewers.get(peer_id)
+        if found is None:
+            raise NotFound("There is no such connection; it may have ended.")
+        return found
+
+    async def run(self) -> None:
+        """Tick until cancelled, or until nobody has been here for long enough; leaves nothing behind."""
+        speaker = asyncio.create_task(self._speaker.run(), name=f"speaker-{self.id}")
+        try:
+            await self._pace()
+        finally:
+            speaker.cancel()
+            peers = [*self.viewers.values(), *([self.microphone] if self.microphone else [])]
+            await asyncio.gather(asyncio.wait([speaker]), *(peer.close() for peer in peers))
+
+    async def _pace(self) -> None:
+        loop = asyncio.get_running_loop()
+        pacer = Pacer(self._clock())
+        while not self._abandoned():
+            await asyncio.sleep(max(0.0, pacer.due - self._clock()))
+            async with self._core:
+                beat = await loop.run_in_executor(self._workers, self._compute, pacer.slot)
+            now = self._clock()
+            for viewer in self.viewers.values():
+                viewer.show(beat, now)
+            lateness = pacer.advance(now)
+            self.speaking = beat.tick.speaking
+            self.figures.add(now, lateness)
+            self._metrics.tick(lateness)
+            self._speaker.drained()
+
+    def _compute(self, slot: int) -> Beat:
+        """One tick and its encoded sound; runs in a worker thread."""
+        tick: Tick = self._presenter.tick()
+        return Beat(slot, tick, tuple(self._opus.encode(tick.sound, slot)))
+
+    def _abandoned(self) -> bool:
+        now = self._clock()
+        if self.microphone or self.viewers or self._speaker.busy or self.backlog_s > 0:
+            self._busy_at = now
+        return now - self._busy_at > self._settings.idle_close_s
+
+    def _hear(self, samples: Samples) -> None:
+        self._presenter.push(samples, live=True)
+
+    def _say(self, samples: Samples | None) -> None:
+        if samples is None:
+            self._presenter.finish()
+        else:
+            self._presenter.push(np.ascontiguousarray(samples))
+
+    def _forget(self, peer: Peer) -> None:
+        if peer is self.microphone:
+            self.microphone = None
+        self.viewers.pop(peer.id, None)
+
+
+class SessionTable:
+    """Every session of a server, by id."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._sessions: dict[str, Session] = {}
+        self._lives: dict[str, asyncio.Task[None]] = {}
+        self._entering = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def viewers(self) -> int:
+        """Viewers of all sessions together."""
+        return sum(len(session.viewers) for session in self._sessions.values())
+
+    async def create(self, avatar: str | None) -> Session:
+        """Open a session. Raises NotFound, AvatarError, or Busy when there are too many."""
+        limit = self._stage.settings.max_sessions
+        if len(self._sessions) + self._entering >= limit:
+            raise Busy(
+                f"All {limit} sessions of this server are taken; end one or try again later.", {"Retry-After": "10"}
+            )
+        self._entering += 1
+        try:
+            name, part = await self._stage.cast.enter(avatar)
+        finally:
+            self._entering -= 1
+        session = Session(name, part, self._stage)
+        life = asyncio.create_task(session.run(), name=f"session-{session.id}")
+        self._sessions[session.id] = session
+        self._lives[session.id] = life
+        life.add_done_callback(lambda task: self._ended(session.id, task))
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """A session by id. Raises NotFound."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise NotFound("There is no such session; it may have ended.")
+        return session
+
+    async def end(self, session_id: str) -> None:
+        """End a session and wait until nothing of it is left. Raises NotFound."""
+        self.get(session_id)
+        del self._sessions[session_id]
+        life = self._lives[session_id]
+        life.cancel()
+        await asyncio.wait([life])
+
+    async def close(self) -> None:
+        """End every session."""
+        await asyncio.gather(*(self.end(session_id) for session_id in list(self._sessions)))
+
+    def _ended(self, session_id: str, life: asyncio.Task[None]) -> None:
+        self._sessions.pop(session_id, None)
+        del self._lives[session_id]
+        if not life.cancelled() and (error := life.exception()) is not None:
+            logger.error("a session ended by a fault of the server", exc_info=error)

@@ -1,0 +1,48 @@
+"""One typed settings object; every field can be set by an environment variable KOUBO_<NAME>."""
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class IceServer(BaseModel):
+    """A STUN or TURN server (RFC 7064, RFC 7065) told to clients and used by the server itself."""
+
+    url: str = Field(pattern=r"^(stun|stuns|turn|turns):\S+$")
+    username: str | None = None
+    credential: str | None = None
+
+
+class Settings(BaseSettings):
+    """How a server behaves. Lists are given as JSON in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="KOUBO_", extra="ignore", frozen=True)
+
+    default_avatar: str | None = None
+    """Presenter of a session that names none; the first of the list when unset."""
+
+    max_sessions: int = Field(default=8, ge=1)
+    max_viewers: int = Field(default=16, ge=1)
+    """Viewers of one session."""
+
+    idle_close_s: float = Field(default=60.0, gt=0)
+    """A session without a viewer, a microphone and queued text is closed after this many seconds."""
+
+    connect_timeout_s: float = Field(default=15.0, gt=0)
+    """A peer that has not connected after this many seconds is dropped."""
+
+    text_max_chars: int = Field(default=2000, ge=1)
+    text_queue: int = Field(default=16, ge=1)
+    """Texts that may wait in one session."""
+
+    default_voice: str = "en-us"
+    """Voice of text whose script names no other."""
+
+    video_bitrate_kbps: int = Field(default=2500, ge=300, le=20_000)
+    """Start and target of a viewer's picture; receivers may lower it to a third or raise it by a half."""
+
+    ice_servers: tuple[IceServer, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    """Web origins, besides the server's own, that may call it from a browser; "*" for any."""
+
+    tick_workers: int = Field(default=2, ge=1)
+    """Threads that compute ticks for all sessions together."""

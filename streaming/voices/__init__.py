@@ -1,0 +1,1 @@
+"""Text to speech: the role of a voice and its implementations."""

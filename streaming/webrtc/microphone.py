@@ -1,0 +1,91 @@
+"""WHIP: the microphone that drives the presenter."""
+
+import asyncio
+from collections.abc import Callable
+
+import av
+import numpy as np
+from aiortc import RTCRtpReceiver
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from engine.speech.audio import SAMPLE_RATE, Samples
+from streaming.settings import IceServer
+from streaming.webrtc.peer import Peer
+from streaming.webrtc.receive import ArrivalOrder, replace_jitter_buffer
+from streaming.webrtc.sdp import Offer
+
+GAP_S = 0.06
+"""Lost packets up to this long are replaced by silence; after longer holes the sound just goes on."""
+
+SILENT_S = 3.0
+"""A publisher that has sent nothing for this long (even muted ones send) has gone without a word."""
+
+
+class Microphone(Peer):
+    """Receives one audio track and hands it on as 16 kHz mono, packet by packet, with no buffering of its own."""
+
+    def __init__(
+        self,
+        ice_servers: tuple[IceServer, ...],
+        connect_timeout_s: float,
+        hear: Callable[[Samples], None],
+    ) -> None:
+        super().__init__(ice_servers, connect_timeout_s)
+        self._hear = hear
+        self._listener: asyncio.Task[None] | None = None
+        self._track: MediaStreamTrack | None = None
+        self._heard_at = asyncio.get_running_loop().time() + connect_timeout_s
+
+    @property
+    def gone_quiet(self) -> bool:
+        """Whether no sound at all has come for so long that the publisher must have vanished."""
+        return asyncio.get_running_loop().time() - self._heard_at > SILENT_S
+
+    def _prepare(self, offer: Offer) -> None:
+        self.pc.on("track", self._on_track)
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        if track.kind == "audio":
+            self._track = track
+
+    def _applied(self) -> None:
+        for transceiver in self.pc.getTransceivers():
+            if transceiver.kind == "audio":
+                transceiver.direction = "recvonly"
+                receiver: RTCRtpReceiver = transceiver.receiver
+                replace_jitter_buffer(receiver, ArrivalOrder())
+            else:
+                # A camera is not needed: the client is told not to send it.
+                transceiver.direction = "inactive"
+
+    def _start(self) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        if self._track is not None:
+            self._listener = asyncio.create_task(self._listen(self._track), name=f"microphone-{self.id}")
+
+    async def _stop(self) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        expected: int | None = None
+        clock = asyncio.get_running_loop().time
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                self.hang_up()
+                return
+            assert isinstance(frame, av.AudioFrame)
+            self._heard_at = clock()
+            if expected is not None and frame.pts is not None:
+                missing = (frame.pts - expected) / frame.sample_rate
+                if 0 < missing <= GAP_S:
+                    self._hear(np.zeros(round(missing * SAMPLE_RATE), np.float32))
+            expected = None if frame.pts is None else frame.pts + frame.samples
+            # Timed by arrival alone: holes would make the resampler invent samples.
+            frame.pts = None
+            for part in resampler.resample(frame):
+                self._hear(np.asarray(part.to_ndarray(), np.float32).reshape(-1))

@@ -1,0 +1,131 @@
+"""One WebRTC connection of a session, from its offer to its end."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
+
+from streaming.errors import BadRequest, NotAcceptable, PreconditionFailed, PreconditionRequired, Unprocessable
+from streaming.settings import IceServer
+from streaming.webrtc.sdp import PARSE_ERRORS, Fragment, Offer
+
+_ENDED = ("failed", "closed")
+
+
+class Peer:
+    """A connection with an unguessable id, an entity tag for its ICE session, and one task that ends it.
+
+    Subclasses prepare `pc` in `_prepare` (tracks before the offer is applied) and `_applied` (after it).
+    """
+
+    def __init__(self, ice_servers: tuple[IceServer, ...], connect_timeout_s: float) -> None:
+        servers = [RTCIceServer(s.url, s.username, s.credential) for s in ice_servers]
+        self.pc = RTCPeerConnection(RTCConfiguration(servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        self.id = secrets.token_urlsafe(16)
+        self.etag = f'"{secrets.token_hex(8)}"'
+        self.connected = False
+        self._timeout_s = connect_timeout_s
+        self._ufrag = ""
+        self._changed = asyncio.Event()
+        self._ending = False
+        self._life: asyncio.Task[None] | None = None
+        self.pc.on("connectionstatechange", self._on_state)
+
+    async def answer(self, offer: Offer, on_end: Callable[["Peer"], None]) -> str:
+        """Answer an offer and start connecting; `on_end(self)` is called once when the connection is over.
+
+        The answer holds every candidate of the server. Raises BadRequest or NotAcceptable, leaving nothing open.
+        """
+        self._ufrag = offer.ufrag
+        try:
+            self._prepare(offer)
+            await self.pc.setRemoteDescription(RTCSessionDescription(offer.text, "offer"))
+            self._applied()
+            await self.pc.setLocalDescription()
+        except (OperationError, InvalidAccessError) as error:
+            await self.pc.close()
+            raise NotAcceptable(
+                "The offer has no codec in common with this server; offer Opus, and VP8 or H.264."
+            ) from error
+        except PARSE_ERRORS as error:
+            await self.pc.close()
+            raise BadRequest(
+                f"The body is not a usable SDP offer ({str(error) or 'it cannot be applied'}); "
+                "send the offer of an RTCPeerConnection."
+            ) from error
+        except BaseException:
+            await self.pc.close()
+            raise
+        self._life = asyncio.create_task(self._live(on_end), name=f"peer-{self.id}")
+        return self.pc.localDescription.sdp
+
+    async def trickle(self, fragment: Fragment, if_match: str | None) -> None:
+        """Add candidates that the client found later (RFC 9725 section 4.3).
+
+        Raises PreconditionRequired without an entity tag, PreconditionFailed with another one, Unprocessable
+        for an ICE restart, which aiortc cannot do; the connection goes on in each case.
+        """
+        if if_match is None:
+            raise PreconditionRequired("The request needs an If-Match header with the ETag of this connection.")
+        tags = [tag.strip() for tag in if_match.split(",")]
+        if "*" not in tags and self.etag not in tags:
+            raise PreconditionFailed("The If-Match header is not the ETag of this connection's ICE session.")
+        if fragment.ufrag is not None and fragment.ufrag != self._ufrag:
+            raise Unprocessable("ICE restarts are not supported; DELETE this connection and POST a new offer.")
+        for candidate in fragment.candidates:
+            try:
+                await self.pc.addIceCandidate(candidate)
+            except (InvalidStateError, ValueError):
+                # RFC 9725: a candidate that cannot be used is left out, the rest goes on.
+                continue
+
+    def hang_up(self) -> None:
+        """Begin to end the connection."""
+        self._ending = True
+        self._changed.set()
+
+    async def close(self) -> None:
+        """End the connection and wait until nothing of it is left."""
+        self.hang_up()
+        if self._life is not None and self._life is not asyncio.current_task():
+            await asyncio.wait([self._life])
+
+    def _prepare(self, offer: Offer) -> None:
+        raise NotImplementedError
+
+    def _applied(self) -> None:
+        """After the offer has been applied, before the answer is made."""
+
+    def _start(self) -> None:
+        """Once, when the connection stands."""
+
+    async def _stop(self) -> None:
+        """Once, before the connection is closed."""
+
+    def _on_state(self) -> None:
+        self._changed.set()
+
+    async def _live(self, on_end: Callable[["Peer"], None]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._until("connected")
+            if self.pc.connectionState == "connected" and not self._ending:
+                self.connected = True
+                self._start()
+                await self._until()
+        except TimeoutError:
+            # A client that never came: nothing to say to anyone.
+            self._ending = True
+        finally:
+            self.connected = False
+            on_end(self)
+            await self._stop()
+            await self.pc.close()
+
+    async def _until(self, *states: str) -> None:
+        """Wait for one of these states, for the end of the connection, or for `close`."""
+        while self.pc.connectionState not in (*states, *_ENDED) and not self._ending:
+            self._changed.clear()
+            await self._changed.wait()

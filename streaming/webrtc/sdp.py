@@ -1,0 +1,99 @@
+"""Session descriptions checked before aiortc sees them, and trickle fragments (RFC 8840)."""
+
+import re
+from dataclasses import dataclass
+
+from aiortc import RTCIceCandidate
+from aiortc.sdp import SessionDescription, candidate_from_sdp
+
+from streaming.errors import BadRequest, NotAcceptable
+
+# aiortc's parser raises whatever its first surprise happens to be.
+PARSE_ERRORS = (ValueError, AssertionError, IndexError, KeyError, AttributeError, TypeError)
+
+_NOT_SDP = "The body is not a usable SDP offer ({}); send the offer of an RTCPeerConnection."
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An offer that can be answered: its text as given to aiortc, the kinds of media in it, its ICE user."""
+
+    text: str
+    kinds: frozenset[str]
+    ufrag: str
+
+
+def read_offer(body: bytes, directions: frozenset[str]) -> Offer:
+    """Check an SDP offer whose media must have one of `directions` (seen from the client).
+
+    Raises BadRequest when it is malformed, NotAcceptable when it asks for what is not served.
+    """
+    try:
+        text = body.decode()
+        parsed = SessionDescription.parse(text)
+    except PARSE_ERRORS as error:
+        raise BadRequest(_NOT_SDP.format("it cannot be parsed")) from error
+    media = [section for section in parsed.media if section.kind in ("audio", "video")]
+    if not text.startswith("v=0") or not media:
+        raise BadRequest(_NOT_SDP.format("it has no audio or video section"))
+    if any(not section.ice.usernameFragment or not section.ice.password for section in parsed.media):
+        raise BadRequest(_NOT_SDP.format("it lacks ICE credentials"))
+    if any(section.dtls is None or not section.dtls.fingerprints for section in parsed.media):
+        raise BadRequest(_NOT_SDP.format("it lacks a DTLS fingerprint"))
+    kinds = [section.kind for section in media]
+    if len(kinds) != len(set(kinds)):
+        raise NotAcceptable("The offer has more than one track of a kind; send at most one audio and one video.")
+    if any(section.direction not in directions for section in media):
+        allowed = " or ".join(sorted(directions))
+        raise NotAcceptable(f"The offer's media must be {allowed} here; set the direction of its transceivers.")
+    return Offer(_without_waiting(text), frozenset(kinds), str(parsed.media[0].ice.usernameFragment))
+
+
+def _without_waiting(text: str) -> str:
+    """Leave out what would delay or end the connection early.
+
+    A browser's mDNS names (`….local`) take a second each to resolve, and mostly cannot be; the browser's own
+    checks reveal its address at once (peer-reflexive, RFC 8445 section 7.3.1.3). For these to be heard even
+    when no candidate is left, the end of candidates must stay open.
+    """
+    kept = [line for line in text.splitlines() if not _is_mdns(line) and line != "a=end-of-candidates"]
+    return "\r\n".join(kept) + "\r\n"
+
+
+def _is_mdns(line: str) -> bool:
+    return re.match(r"a=candidate:(\S+ ){4}\S+\.local ", line) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """What a trickle fragment says: new candidates, and the ICE user they belong to, where it names one."""
+
+    candidates: tuple[RTCIceCandidate, ...]
+    ufrag: str | None
+
+
+def read_fragment(body: bytes) -> Fragment:
+    """Parse an `application/trickle-ice-sdpfrag` body (RFC 8840 section 9). Raises BadRequest.
+
+    Candidates of transports that are not served, and mDNS names, are left out silently (RFC 9725 section 4.3.2).
+    """
+    ufrag: str | None = None
+    mid: str | None = None
+    candidates: list[RTCIceCandidate] = []
+    try:
+        for line in body.decode().splitlines():
+            name, _, value = line.partition(":")
+            if line and not re.match(r"[a-z]=", line):
+                raise BadRequest("The body is not an SDP fragment; send lines such as a=candidate:….")
+            if name == "a=ice-ufrag":
+                ufrag = value
+            elif name == "a=mid":
+                mid = value
+            elif name == "a=candidate" and not _is_mdns(line):
+                candidate = candidate_from_sdp(value)
+                candidate.sdpMid, candidate.sdpMLineIndex = mid, None if mid else 0
+                if candidate.protocol.lower() == "udp":
+                    candidates.append(candidate)
+    except PARSE_ERRORS as error:
+        raise BadRequest("The body is not an SDP fragment; send lines such as a=candidate:….") from error
+    return Fragment(tuple(candidates), ufrag)

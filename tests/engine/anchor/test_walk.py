@@ -1,0 +1,27 @@
+"""The endless walk."""
+
+from itertools import islice
+
+import pytest
+
+from engine.anchor.walk import AnchorWalk
+
+
+def test_forward_starts_over() -> None:
+    assert list(islice(AnchorWalk(3, "forward"), 7)) == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_pingpong_turns_without_showing_an_end_twice() -> None:
+    assert list(islice(AnchorWalk(4, "pingpong"), 13)) == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("loop", ["forward", "pingpong"])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_short_anchors_stay_in_range(frames: int, loop: str) -> None:
+    walk = AnchorWalk(frames, "forward" if loop == "forward" else "pingpong")
+    assert list(islice(walk, 4)) == ([0] * 4 if frames == 1 else [0, 1, 0, 1])
+
+
+def test_an_anchor_without_frames_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        AnchorWalk(0, "forward")

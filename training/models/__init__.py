@@ -1,0 +1,1 @@
+"""The mouth's networks: blocks, generator, presets."""

@@ -1,0 +1,115 @@
+"""The lip generator, split where live and cached work part.
+
+FaceEncoder sees only the anchor picture, so it runs once a frame of the anchor. Ear and Decoder run
+for every tick. Between them lies the code: a bottleneck of named mouth shapes, so that the picture
+can be learned from the true code, the ear from all speech there is, and both joined afterwards.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.models.blocks import Conv, Up, residuals
+from training.models.presets import Preset
+
+CODE = 12
+"""Length of the mouth code (training.studio.visemes.VISEMES)."""
+
+
+class FaceEncoder(nn.Module):
+    """(n, 6, S, S) masked and whole idle picture -> skips, largest first, the last one 1x1."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        widths = preset.widths
+        modules: list[nn.Module] = [Conv(6, widths[0], 7, 1, 3)]
+        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+            modules.append(nn.Sequential(Conv(inputs, outputs, 3, 2, 1), *residuals(outputs, preset.blocks)))
+        modules.append(nn.Sequential(Conv(widths[-1], widths[-1], 3, 1, 0), Conv(widths[-1], widths[-1], 1, 1, 0)))
+        self.stages = nn.ModuleList(modules)
+
+    def forward(self, face: Tensor) -> list[Tensor]:
+        """All feature maps, len(widths) + 1 of them."""
+        skips = []
+        for stage in self.stages:
+            face = stage(face)
+            skips.append(face)
+        return skips
+
+
+class Ear(nn.Module):
+    """(n, 1, 80, 16) log-mel window in [-4, 4] -> (n, CODE) mouth code in [0, 1]."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        a, b, c, d = preset.ear
+        self.stages = nn.Sequential(
+            Conv(1, a), *residuals(a, 1),
+            Conv(a, b, 3, (2, 1), 1), *residuals(b, 1),  # type: ignore[arg-type]
+            Conv(b, b, 3, (2, 1), 1), *residuals(b, 1),  # type: ignore[arg-type]
+            Conv(b, c, 3, 2, 1), *residuals(c, 1),
+            Conv(c, d, 3, 2, 1), *residuals(d, 1),
+        )  # fmt: skip
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Dropout(0.2), nn.Linear(d * 5 * 4, 192), nn.ReLU(), nn.Linear(192, CODE)
+        )
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """The code of the moment that the window's tick shows."""
+        return torch.sigmoid(self.head(self.stages(mel / 4)))
+
+
+class Decoder(nn.Module):
+    """Code and skips -> (n, 3, S, S) picture in [-1, 1]."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        widths = preset.widths
+        deepest = widths[-1]
+        self.embed = nn.Sequential(nn.Linear(CODE, deepest), nn.ReLU(), nn.Linear(deepest, deepest), nn.ReLU())
+        self.open = nn.Sequential(Up(2 * deepest, deepest, opening=True), *residuals(deepest, preset.blocks))
+        stages: list[nn.Module] = []
+        for inputs, outputs in zip(widths[:0:-1], widths[-2::-1], strict=True):
+            stages.append(nn.Sequential(Up(2 * inputs, outputs), *residuals(outputs, preset.blocks)))
+        self.stages = nn.ModuleList(stages)
+        self.output = nn.Sequential(Conv(2 * widths[0], 2 * widths[0]), nn.Conv2d(2 * widths[0], 3, 1))
+
+    def forward(self, code: Tensor, skips: list[Tensor]) -> Tensor:
+        """Paints the mouth that `code` names into the face that `skips` describe."""
+        x = self.open(torch.cat([self.embed(code)[:, :, None, None], skips[-1]], dim=1))
+        for stage, skip in zip(self.stages, skips[-2:0:-1], strict=True):
+            x = stage(torch.cat([x, skip], dim=1))
+        return torch.tanh(self.output(torch.cat([x, skips[0]], dim=1)))
+
+
+class MouthDecoder(nn.Module):
+    """The live half: mel and skips in, picture out."""
+
+    def __init__(self, ear: Ear, decoder: Decoder) -> None:
+        super().__init__()
+        self.ear = ear
+        self.decoder = decoder
+
+    def forward(self, mel: Tensor, *skips: Tensor) -> Tensor:
+        """(n, 1, 80, 16) and the skips -> (n, 3, S, S)."""
+        picture: Tensor = self.decoder(self.ear(mel), list(skips))
+        return picture
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The three networks of one generator."""
+
+    face: FaceEncoder
+    ear: Ear
+    decoder: Decoder
+
+    @classmethod
+    def create(cls, preset: Preset) -> "Parts":
+        """Fresh networks of a preset."""
+        return cls(FaceEncoder(preset), Ear(preset), Decoder(preset))
+
+    def named(self) -> dict[str, nn.Module]:
+        """The networks by the names under which checkpoints keep them."""
+        return {"face": self.face, "ear": self.ear, "decoder": self.decoder}

@@ -1,0 +1,176 @@
+"""Pairs of idle and speaking pictures as training batches.
+
+Pictures stay encoded in memory and are decoded, cut and varied by threads while the network trains.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.anchor.crop import Crop, Picture, crop_from_landmarks, extract
+from engine.anchor.mediapipe_tracker import MediaPipeTracker
+from engine.errors import BadMediaError
+from engine.mouth.features import face_input
+from training.speech_data import Floats
+
+_LIPS = (61, 291, 0, 17)
+_AHEAD = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One pair: encoded pictures, where the face is, where the lips are in it, the code, the moment."""
+
+    idle: bytes
+    speaking: bytes
+    crop: Crop
+    lips: tuple[float, float]
+    code: Floats
+    speech: str | None
+    tick: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBatch:
+    """face (n, 6, S, S), target (n, 3, S, S) in [-1, 1]; lips (n, 2) in [0, 1]; code (n, CODE); its pairs."""
+
+    face: Tensor
+    target: Tensor
+    lips: Tensor
+    code: Tensor
+    pairs: Sequence[Pair]
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """All pairs below `folder`, faces found once and remembered beside them."""
+    pairs: list[Pair] = []
+    for index in sorted(folder.glob("*/pairs.json")):
+        records = json.loads(index.read_text())["pairs"]
+        faces = _faces(index.parent, [record["name"] for record in records])
+        for record in records:
+            if record["name"] not in faces:
+                continue
+            x, y, size, angle, lip_x, lip_y = faces[record["name"]]
+            pairs.append(
+                Pair(
+                    idle=(index.parent / f"{record['name']}-idle.jpg").read_bytes(),
+                    speaking=(index.parent / f"{record['name']}-speaking.jpg").read_bytes(),
+                    crop=Crop(x, y, size, angle),
+                    lips=(lip_x, lip_y),
+                    code=np.array(record["code"], np.float32),
+                    speech=record["speech"],
+                    tick=record["tick"],
+                )
+            )
+    if not pairs:
+        raise BadMediaError(f"There are no rendered pairs below {folder}; run `koubo studio dataset` first.")
+    return pairs
+
+
+def _faces(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
+    cache = folder / "faces.json"
+    if cache.is_file():
+        known: dict[str, list[float]] = json.loads(cache.read_text())
+        return known
+    faces = {}
+    with MediaPipeTracker() as tracker:
+        for index, name in enumerate(names):
+            picture = _decode((folder / f"{name}-idle.jpg").read_bytes())
+            face = tracker.track(picture, 1000 * index)
+            if face is None:
+                continue
+            crop = crop_from_landmarks(face.landmarks)
+            lips = crop.to_crop(face.landmarks[list(_LIPS)], 1).mean(axis=0)
+            faces[name] = [*asdict(crop).values(), *(float(value) for value in lips)]
+    partial = cache.with_suffix(".part")
+    partial.write_text(json.dumps(faces))
+    partial.replace(cache)
+    return faces
+
+
+class PictureLoader:
+    """Endless shuffled batches of `size` pairs, prepared ahead by two threads."""
+
+    def __init__(self, pairs: Sequence[Pair], picture: int, size: int, seed: Sequence[int]) -> None:
+        self._pairs, self._picture, self._size = pairs, picture, size
+        self._random = np.random.default_rng(list(seed))
+
+    def __iter__(self) -> Iterator[PictureBatch]:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            waiting: list[Future[PictureBatch]] = []
+            for chosen in self._draws():
+                waiting.append(pool.submit(self._make, chosen, int(self._random.integers(2**31))))
+                if len(waiting) > _AHEAD:
+                    yield waiting.pop(0).result()
+
+    def _draws(self) -> Iterator[NDArray[np.int64]]:
+        while True:
+            order = self._random.permutation(len(self._pairs))
+            for start in range(0, len(order) - self._size + 1, self._size):
+                yield order[start : start + self._size]
+
+    def _make(self, chosen: NDArray[np.int64], seed: int) -> PictureBatch:
+        random = np.random.default_rng(seed)
+        pairs = [self._pairs[i] for i in chosen]
+        cuts = [vary(pair, self._picture, random) for pair in pairs]
+        return collate(pairs, cuts)
+
+
+def collate(pairs: Sequence[Pair], cuts: Sequence[tuple[Picture, Picture, tuple[float, float]]]) -> PictureBatch:
+    """Cut pictures of `pairs` as tensors."""
+    idle = np.stack([cut[0] for cut in cuts])
+    speaking = np.stack([cut[1] for cut in cuts])
+    target = torch.from_numpy(speaking).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return PictureBatch(
+        face=torch.from_numpy(face_input(idle)),
+        target=target,
+        lips=torch.tensor([cut[2] for cut in cuts]),
+        code=torch.from_numpy(np.stack([pair.code for pair in pairs])),
+        pairs=pairs,
+    )
+
+
+def cut(pair: Pair, picture: int) -> tuple[Picture, Picture, tuple[float, float]]:
+    """The pair's idle and speaking face (picture, picture, 3), and its lips in [0, 1]."""
+    return extract(_decode(pair.idle), pair.crop, picture), extract(_decode(pair.speaking), pair.crop, picture), pair.lips
+
+
+def vary(pair: Pair, picture: int, random: np.random.Generator) -> tuple[Picture, Picture, tuple[float, float]]:
+    """As `cut`, with a tracker's errors, a mirror and a camera's colours drawn at random."""
+    shift = random.normal(0, 0.015, 2) * pair.crop.size
+    crop = replace(
+        pair.crop,
+        cx=pair.crop.cx + shift[0],
+        cy=pair.crop.cy + shift[1],
+        size=pair.crop.size * float(np.exp(random.normal(0, 0.03))),
+        angle=pair.crop.angle + float(random.normal(0, 0.02)),
+    )
+    idle, speaking, lips = cut(replace(pair, crop=crop), picture)
+    if random.random() < 0.5:
+        idle, speaking, lips = idle[:, ::-1], speaking[:, ::-1], (1 - lips[0], lips[1])
+    table = _colours(random)
+    return _tinted(idle, table), _tinted(speaking, table), lips
+
+
+def _colours(random: np.random.Generator) -> NDArray[np.uint8]:
+    levels = np.arange(256)[:, None] / 255
+    gain = random.uniform(0.8, 1.25) * random.uniform(0.94, 1.06, 3)
+    curve = np.clip(levels ** random.uniform(0.8, 1.25) * gain, 0, 1)
+    return np.rint(curve * 255).astype(np.uint8)
+
+
+def _tinted(picture: Picture, table: Mapping[int, int] | NDArray[np.uint8]) -> Picture:
+    return np.asarray(cv2.LUT(np.ascontiguousarray(picture), np.asarray(table)[None]), dtype=np.uint8)
+
+
+def _decode(encoded: bytes) -> Picture:
+    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return np.asarray(picture, dtype=np.uint8)

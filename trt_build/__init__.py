@@ -1,0 +1,1 @@
+"""From a trained mouth to what serves it: export and latency benchmark."""

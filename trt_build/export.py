@@ -1,0 +1,79 @@
+"""Checkpoint to the two ONNX files that the engine runs.
+
+face_encoder.onnx: `face` (n, 6, S, S) -> `skip0` ... `skipK`; mouth_decoder.onnx: `mel` (n, 1, 80, 16)
+and the skips -> `picture` (n, 3, S, S). Batch norm is folded by the exporter; the batch is dynamic.
+"""
+
+import json
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from engine.errors import KouboError
+from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, WINDOW_LEAD_TICKS
+from training import checkpoint
+from training.models.generator import MouthDecoder, Parts
+from training.models.presets import preset
+
+_OPSET = 20
+
+
+def export(checkpoint_file: Path, output: Path, trained: dict[str, Any] | None = None) -> Path:
+    """Writes the mouth in `checkpoint_file` into the folder `output`, whole or not at all.
+
+    `trained` is told in model.json (data, minutes, scores). Raises KouboError for an unusable checkpoint.
+    """
+    if not checkpoint_file.is_file():
+        raise KouboError(f"There is no checkpoint at {checkpoint_file}; train one first or check the path.")
+    plan = preset(checkpoint.read_state(checkpoint_file)["preset"])
+    parts = Parts.create(plan)
+    checkpoint.load(checkpoint_file, parts.named())
+    output.mkdir(parents=True, exist_ok=True)
+    face = torch.zeros(2, 6, plan.size, plan.size)
+    encoder = parts.face.eval()
+    decoder = MouthDecoder(parts.ear, parts.decoder).eval()
+    with torch.no_grad():
+        skips = encoder(face)
+    names = [f"skip{i}" for i in range(len(skips))]
+    mel = torch.zeros(2, 1, MEL_BANDS, WINDOW_COLUMNS)
+    with tempfile.TemporaryDirectory(dir=output) as scratch:
+        folder = Path(scratch)
+        _write(encoder, (face,), ["face"], names, folder / "face_encoder.onnx")
+        _write(decoder, (mel, *skips), ["mel", *names], ["picture"], folder / "mouth_decoder.onnx")
+        sheet = {
+            "schema": 1,
+            "preset": plan.name,
+            "size": plan.size,
+            "mel_lead_ticks": WINDOW_LEAD_TICKS,
+            "trained": trained or {},
+        }
+        (folder / "model.json").write_text(json.dumps(sheet, indent=2, ensure_ascii=False) + "\n")
+        for file in sorted(folder.iterdir()):
+            file.replace(output / file.name)
+    return output
+
+
+def _write(
+    network: nn.Module, inputs: tuple[torch.Tensor, ...], names: list[str], outputs: list[str], path: Path
+) -> None:
+    batch = torch.export.Dim("batch", min=1, max=64)
+    shapes: Any = tuple({0: batch} for _ in inputs)
+    if isinstance(network, MouthDecoder):
+        shapes = ({0: batch}, tuple({0: batch} for _ in inputs[1:]))
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notes on its own internals
+        program = torch.onnx.export(
+            network, inputs, input_names=names, output_names=outputs, dynamic_shapes=shapes,
+            opset_version=_OPSET, dynamo=True, verbose=False,
+        )  # fmt: skip
+    if program is None:
+        raise KouboError("PyTorch could not export the network; install the versions that `koubo[train]` asks for.")
+    program.save(str(path), external_data=False)
+    onnx.checker.check_model(str(path))

@@ -1,0 +1,68 @@
+// The HTTP contract of a Koubo server, one function a request.
+
+/** A request that the server refused, or that never reached it (`status` 0). */
+export class ApiError extends Error {
+  constructor(status, detail) {
+    super(detail || `HTTP ${status}`);
+    this.name = "ApiError";
+    this.status = status;
+    this.detail = detail;
+  }
+}
+
+/** Turns a refused response into an ApiError that carries the server's own sentence, where it gave one. */
+export async function refuse(response) {
+  let detail = "";
+  if ((response.headers.get("content-type") ?? "").includes("json")) {
+    const body = await response.json().catch(() => ({}));
+    if (typeof body.detail === "string") detail = body.detail;
+  }
+  return new ApiError(response.status, detail);
+}
+
+/** `fetch` whose failures are ApiErrors; resolves only with a 2xx response. */
+export async function request(url, options = {}) {
+  let response;
+  try {
+    response = await fetch(url, { cache: "no-store", ...options });
+  } catch (cause) {
+    if (cause.name === "AbortError") throw cause;
+    throw new ApiError(0, "");
+  }
+  if (!response.ok) throw await refuse(response);
+  return response;
+}
+
+async function json(url, method = "GET", body = undefined) {
+  const options = { method };
+  if (body !== undefined) {
+    options.headers = { "Content-Type": "application/json" };
+    options.body = JSON.stringify(body);
+  }
+  return (await request(url, options)).json();
+}
+
+const session = (id, rest = "") => `/v1/sessions/${encodeURIComponent(id)}${rest}`;
+
+export const listAvatars = () => json("/v1/avatars");
+export const listVoices = () => json("/v1/voices");
+export const createSession = (avatar) => json("/v1/sessions", "POST", { avatar });
+export const readSession = (id) => json(session(id));
+export const interrupt = (id) => json(session(id, "/interrupt"), "POST");
+
+/** Queues a text; an empty voice lets the server choose by the language of the text. */
+export async function speak(id, text, voice) {
+  await request(session(id, "/speak"), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(voice ? { text, voice } : { text }),
+  });
+}
+
+/** Ends a session. `keepalive` lets the request outlive the page that sends it. */
+export function endSession(id) {
+  return fetch(session(id), { method: "DELETE", keepalive: true });
+}
+
+export const whepUrl = (id) => session(id, "/whep");
+export const playerUrl = (id) => new URL(`/player?session=${encodeURIComponent(id)}`, location.href).href;

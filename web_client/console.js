@@ -1,0 +1,228 @@
+// The console: choose a presenter, connect, talk or type, interrupt, watch the figures, end.
+import * as api from "./api.js";
+import { language, onLanguage, pick, setLanguage, setText, translate } from "./i18n.js";
+import { Gauge } from "./stats.js";
+import { buildFigures } from "./ui/figures.js";
+import { announce, clearError, explain, showError, shownError } from "./ui/notices.js";
+import { namePresenters, showPresenters } from "./ui/presenters.js";
+import * as stage from "./ui/stage.js";
+import { Talk } from "./ui/talk.js";
+import { Viewer } from "./whep.js";
+
+const POLL_MS = 1000;
+
+const byId = (id) => document.getElementById(id);
+const connectButton = byId("connect");
+const endButton = byId("end");
+const text = byId("text");
+const presenters = byId("presenters");
+
+/** `session` is null, or {id, whip, whep, viewer} from the moment the server has made it. */
+const page = { state: "start", avatars: [], chosen: null, session: null };
+const gauge = new Gauge();
+const showFigures = buildFigures(byId("figures"));
+const talk = new Talk(() => page.session?.whip, stage.setTalking);
+
+function setState(state) {
+  page.state = state;
+  document.body.dataset.state = state;
+  const atStart = state === "start";
+  const connecting = state === "connecting";
+  presenters.disabled = !atStart;
+  byId("controls").disabled = atStart || connecting;
+  connectButton.disabled = !page.chosen;
+  connectButton.setAttribute("aria-disabled", String(!atStart));
+  setText(byId("connect-text"), connecting ? "stage.connecting" : "stage.connect");
+  endButton.hidden = atStart;
+  byId("stage-bar").hidden = atStart || connecting;
+  byId("link-row").hidden = atStart || connecting;
+  setText(byId("output-hint"), atStart || connecting ? "output.empty" : "output.hint");
+  stage.setTally(state === "connected" ? "standby" : state);
+}
+
+async function connect() {
+  if (page.state !== "start" || !page.chosen) return;
+  if (typeof RTCPeerConnection === "undefined") {
+    showError("error.noWebRtc");
+    return;
+  }
+  clearError();
+  setState("connecting");
+  let made;
+  try {
+    made = await api.createSession(page.chosen.name);
+  } catch (error) {
+    setState("start");
+    explain(error, "create");
+    return;
+  }
+  const session = { ...made, viewer: null };
+  page.session = session;
+  session.viewer = new Viewer(made.whep, {
+    onState: (state, error) => onView(session, state, error),
+    onStream: (stream) => stage.playStream(stream),
+  });
+  byId("link").value = api.playerUrl(made.id);
+  session.viewer.run();
+  poll(session);
+}
+
+function onView(session, state, error) {
+  if (page.session !== session) return;
+  if (state === "live") {
+    const first = page.state === "connecting";
+    setState("connected");
+    if (first) {
+      stage.startClock();
+      byId("mic-on").focus({ preventScroll: true });
+    }
+    if (shownError() === "error.lost") clearError();
+    announce(first ? "says.connected" : "says.back");
+  } else if (state === "gone") {
+    end({ forgotten: true });
+    showError("error.sessionGone");
+  } else if (state === "lost" && page.state === "connecting") {
+    end();
+    if (error) explain(error, "view");
+    else showError("error.noPicture");
+  } else if (state === "lost") {
+    setState("reconnecting");
+    showError("error.lost");
+  }
+}
+
+/** Leaves the session; `forgotten` where the server has already ended it. */
+function end({ forgotten = false } = {}) {
+  const { session } = page;
+  if (!session) return;
+  page.session = null;
+  talk.turnOff();
+  session.viewer.stop();
+  if (!forgotten) api.endSession(session.id).catch(() => {});
+  stage.clearStage();
+  showFigures(null);
+  setState("start");
+  connectButton.focus({ preventScroll: true });
+}
+
+/** Reads server and connection once a second while the session lasts. */
+async function poll(session) {
+  while (page.session === session) {
+    let server = null;
+    try {
+      server = await api.readSession(session.id);
+    } catch (error) {
+      if (page.session !== session) return;
+      if (error.status === 404) {
+        end({ forgotten: true });
+        showError("error.sessionGone");
+        return;
+      }
+    }
+    if (page.session !== session) return;
+    if (page.state === "connected") stage.setTally(server?.speaking ? "speaking" : "standby");
+    const figures = await gauge.read(session.viewer.connection, talk.connection, server);
+    if (page.session === session) showFigures(figures);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+async function say() {
+  const { session } = page;
+  const said = text.value.trim();
+  if (!session) return;
+  if (!/[\p{L}\p{N}]/u.test(said)) {
+    showError("error.textEmpty");
+    text.focus();
+    return;
+  }
+  clearError();
+  try {
+    await api.speak(session.id, said, byId("voice").value);
+    text.value = "";
+    announce("says.said");
+  } catch (error) {
+    explain(error, "speak");
+  }
+  text.focus();
+}
+
+async function interrupt() {
+  if (!page.session) return;
+  try {
+    await api.interrupt(page.session.id);
+    announce("says.interrupted");
+    if (page.state === "connected") stage.setTally("standby");
+  } catch (error) {
+    explain(error, "interrupt");
+  }
+}
+
+async function copyLink() {
+  const link = byId("link");
+  try {
+    await navigator.clipboard.writeText(link.value);
+  } catch {
+    // No clipboard on plain http: the selected link can still be copied by hand.
+    link.select();
+    showError("error.copy");
+    return;
+  }
+  setText(byId("copy"), "output.copied");
+  announce("says.copied");
+  setTimeout(() => setText(byId("copy"), "output.copy"), 2000);
+}
+
+function choose(avatar) {
+  page.chosen = avatar;
+  byId("stage-name").textContent = pick(avatar.title) || avatar.name;
+  stage.showPoster(avatar.preview);
+  connectButton.disabled = false;
+}
+
+function showLanguage() {
+  for (const code of ["en", "zh"]) byId(`lang-${code}`).setAttribute("aria-pressed", String(code === language()));
+  if (page.chosen) byId("stage-name").textContent = pick(page.chosen.title) || page.chosen.name;
+  if (page.avatars.length > 0) namePresenters(presenters, page.avatars);
+  stage.refreshStageTexts();
+}
+
+async function load() {
+  try {
+    const [avatars, voices] = await Promise.all([api.listAvatars(), api.listVoices()]);
+    byId("voice").append(...voices.map(({ id, name }) => new Option(name, id)));
+    page.avatars = avatars;
+    if (avatars.length > 0) showPresenters(presenters, avatars, choose);
+    else showError("error.noAvatars");
+  } catch (error) {
+    explain(error, "load");
+  }
+}
+
+connectButton.addEventListener("click", connect);
+endButton.addEventListener("click", () => {
+  end();
+  announce("says.ended");
+});
+byId("say").addEventListener("click", say);
+byId("interrupt").addEventListener("click", interrupt);
+byId("copy").addEventListener("click", copyLink);
+byId("link").addEventListener("focus", ({ target }) => target.select());
+for (const code of ["en", "zh"]) byId(`lang-${code}`).addEventListener("click", () => setLanguage(code));
+text.addEventListener("keydown", (event) => {
+  // While an input method composes (Chinese, Japanese), Enter picks a candidate; Safari tells it only by code 229.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+  event.preventDefault();
+  say();
+});
+window.addEventListener("keydown", (event) => {
+  // In full screen Escape belongs to the browser; while composing, to the input method.
+  if (event.key === "Escape" && !event.isComposing && !document.fullscreenElement) interrupt();
+});
+window.addEventListener("pagehide", () => end());
+onLanguage(showLanguage);
+
+translate();
+showLanguage();
+setState("start");
+load();

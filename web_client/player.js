@@ -1,0 +1,75 @@
+// The bare player: one picture, one sound, no controls. Made for OBS browser sources and second screens.
+import { whepUrl } from "./api.js";
+import { setText, translate } from "./i18n.js";
+import { Viewer } from "./whep.js";
+
+const video = document.getElementById("video");
+const message = document.getElementById("message");
+const query = new URLSearchParams(location.search);
+const id = query.get("session");
+const silent = query.get("muted") === "1";
+
+/** Failures that heal within this time are never shown. */
+const QUIET_MS = 1500;
+let failure = null;
+let messageTimer = 0;
+
+/** Retries fail again and again: only the first one starts the clock. */
+function say(key) {
+  if (failure === null) messageTimer = setTimeout(() => setText(message, failure), QUIET_MS);
+  else if (message.textContent) setText(message, key);
+  failure = key;
+}
+
+function hush() {
+  clearTimeout(messageTimer);
+  failure = null;
+  delete message.dataset.i18n;
+  message.textContent = "";
+}
+
+/** Plays with sound where the browser allows it, otherwise without until the first touch or key. */
+async function play() {
+  video.muted = silent;
+  try {
+    await video.play();
+  } catch (error) {
+    if (error.name !== "NotAllowedError") return;
+    video.muted = true;
+    await video.play().catch(() => {});
+  }
+}
+
+function unmute() {
+  if (!silent && video.srcObject) video.muted = false;
+}
+
+function onState(state) {
+  if (state === "live") return;
+  if (state === "gone") video.hidden = true;
+  if (state !== "connecting") say(state === "gone" ? "player.gone" : "player.lost");
+}
+
+translate();
+video.hidden = true;
+video.addEventListener("playing", () => {
+  video.hidden = false;
+  hush();
+});
+for (const gesture of ["pointerdown", "keydown"]) window.addEventListener(gesture, unmute);
+
+if (id) {
+  const viewer = new Viewer(whepUrl(id), {
+    onState,
+    onStream: (stream) => {
+      video.srcObject = stream;
+      play();
+    },
+  });
+  viewer.run({ retryGone: true });
+  window.addEventListener("pagehide", () => viewer.stop());
+  // A page that comes back from the back/forward cache has a dead connection: begin anew.
+  window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+} else {
+  setText(message, "player.noSession");
+}
