@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,9 @@ from engine.errors import KouboError
 
 app = typer.Typer(help="A presenter on screen says what you say or type.", no_args_is_help=True)
 avatar_app = typer.Typer(help="Presenters on this machine.", no_args_is_help=True)
-studio_app = typer.Typer(help="Render presenters that talk, for training and as anchors.", no_args_is_help=True)
+studio_app = typer.Typer(
+    help="Render presenters that talk, for training and as anchors.", no_args_is_help=True
+)
 train_app = typer.Typer(help="Train a mouth.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Measure what was generated.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
@@ -84,7 +87,9 @@ def avatar_prepare(
     video: Annotated[Path, typer.Argument(help="A video of one person, mouth closed.")],
     name: Annotated[str, typer.Option(help="Name of the new presenter.")],
     output: Annotated[Path, typer.Option(help="Folder that will hold the package.")],
-    mouth: Annotated[Path | None, typer.Option(help="Folder of the mouth (default: the shipped one).")] = None,
+    mouth: Annotated[
+        Path | None, typer.Option(help="Folder of the mouth (default: the shipped one).")
+    ] = None,
     title: Annotated[str, typer.Option(help="Name to show.")] = "",
     title_zh: Annotated[str, typer.Option(help="Name to show in Chinese.")] = "",
     loop: Annotated[str, typer.Option(help="forward (the video loops by itself) or pingpong.")] = "pingpong",
@@ -121,7 +126,9 @@ def studio_render(
     from training.studio.shots import render_speech
 
     if language != "en":
-        raise KouboError("Recordings are aligned in English only; use `koubo studio say` for other languages.")
+        raise KouboError(
+            "Recordings are aligned in English only; use `koubo studio say` for other languages."
+        )
     with _progress("pictures") as progress:
         render_speech(character, speech, output, workers=workers, seed=seed, progress=progress)
     typer.echo(output / "video.mp4")
@@ -179,7 +186,9 @@ def studio_dataset(
     for character in sorted(characters.glob("*.glb")):
         if not is_held_out_character(character):
             with _progress(character.stem) as progress:
-                render_pairs(character, corpus, output, pairs=pairs, seed=seed, workers=workers, progress=progress)
+                render_pairs(
+                    character, corpus, output, pairs=pairs, seed=seed, workers=workers, progress=progress
+                )
     typer.echo(output)
 
 
@@ -187,7 +196,9 @@ def studio_dataset(
 def train_generator(
     data: Annotated[Path, typer.Option(help="Folder of rendered pairs (koubo studio dataset).")],
     speech: Annotated[Path, typer.Option(help="Folder of English recordings.")],
-    output: Annotated[Path, typer.Option(help="Folder for checkpoints and curves; an old run there resumes.")],
+    output: Annotated[
+        Path, typer.Option(help="Folder for checkpoints and curves; an old run there resumes.")
+    ],
     preset: Annotated[str, typer.Option(help="Size of the network.")] = "lite192",
     ear_minutes: Annotated[float, typer.Option(help="Step B: minutes for the ear.", min=0)] = 14.0,
     picture_minutes: Annotated[float, typer.Option(help="Step A: minutes for the picture.", min=0)] = 45.0,
@@ -224,9 +235,7 @@ def evaluate_mouth(
     from engine.anchor.mediapipe_tracker import MediaPipeTracker
     from engine.evaluate import compare
 
-    with MediaPipeTracker() as first, MediaPipeTracker() as second:
-        score = compare(generated, reference, first, second)
-    _show("Mouth", score.as_dict(), as_json)
+    _show("Mouth", asdict(compare(generated, reference, MediaPipeTracker)), as_json)
 
 
 @bench_app.command("mouth")
@@ -257,9 +266,9 @@ def bench_live(
 
 def shipped_mouth(model: str) -> Path:
     """Folder of a mouth that comes with Koubo."""
-    from engine.anchor.package import SHIPPED
+    from engine.anchor.package import avatar_roots
 
-    mouths = SHIPPED / "mouths"
+    mouths: Path = avatar_roots()[0] / "mouths"
     folder = mouths / model
     if not (folder / "model.json").is_file():
         known = ", ".join(sorted(path.name for path in mouths.glob("*"))) or "none"
@@ -270,7 +279,9 @@ def shipped_mouth(model: str) -> Path:
 def _sounds(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise KouboError(f"There is no folder {folder}; give a folder of sound files.")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in {".flac", ".wav", ".mp3", ".ogg", ".m4a"})
+    files = sorted(
+        f for f in folder.iterdir() if f.suffix.lower() in {".flac", ".wav", ".mp3", ".ogg", ".m4a"}
+    )
     if not files:
         raise KouboError(f"{folder} holds no sound files (FLAC, WAV, MP3, OGG or M4A).")
     return files

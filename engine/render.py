@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.anchor.package import Avatar
-from engine.errors import BadMediaError
 from engine.live import LiveAvatar
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.runtime import MouthRuntime
@@ -26,8 +25,6 @@ def render(
     whole pictures. `progress` is told (pictures done, pictures in all). Returns the number of pictures.
     Raises BadMediaError for unusable files; nothing half-written stays.
     """
-    if not output.absolute().parent.is_dir():
-        raise BadMediaError(f"There is no folder {output.absolute().parent} to write into; make it first.")
     samples = load_speech(speech)
     pictures = -(-samples.size // SAMPLES_PER_TICK)
     live = LiveAvatar(avatar, AnchorFeatures(avatar, mouth), mouth)

@@ -1,9 +1,9 @@
 """`koubo bench live`: how late ticks are, and how long a sound takes from the microphone to the mouth.
 
-A real server in a process of its own, real WebRTC connections, encoding included. Each client publishes speech
-by WHIP and watches by WHEP. The sound that comes back is found in the sound that was sent by correlation; the
-delay is the time from a sound's packet leaving the client to the arrival of the last packet of the picture with
-the same media time.
+A real server in a process of its own, real WebRTC connections, encoding included. Each client publishes
+speech by WHIP and watches by WHEP. The sound that comes back is found in the sound that was sent by
+correlation; the delay is the time from a sound's packet leaving the client to the arrival of the last packet
+of the picture with the same media time.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -29,8 +29,12 @@ from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK, Samples
 from streaming.pacing import percentiles
 from streaming.voices.espeak import speak_piece
 from streaming.webrtc.client import PACKET_SAMPLES, ClipTrack, Exchange, Watcher, publish
+from streaming.webrtc.ending import close_connection
 from streaming.webrtc.opus import RTP_CLOCK
 from streaming.webrtc.tracks import VIDEO_CLOCK
+
+_ROOT = Path(__file__).resolve().parents[1]
+"""Where the server starts: the package may be run from a checkout that is not installed."""
 
 _START_S = 60.0
 _WARM_UP_S = 3.0
@@ -43,14 +47,20 @@ _SURE = 0.6
 _HTTP_TIMEOUT_S = 20.0
 
 
-def bench_live(sessions: int, seconds: float) -> dict[str, Any]:
-    """Measure `sessions` sessions at once for `seconds` seconds.
+def _command(port: int) -> list[str]:
+    return [sys.executable, "-c", f"from streaming.server import serve; serve('127.0.0.1', {port})"]
 
-    Returns {"sessions", "ticks", "late_ticks_ratio", "tick_lateness_ms", "mic_to_mouth_ms", "rss_mb"}; the tick
-    lateness is that of the worst session, percentiles are {"p50", "p95", "p99"} in milliseconds. Raises
+
+def bench_live(
+    sessions: int, seconds: float, command: Callable[[int], list[str]] = _command
+) -> dict[str, Any]:
+    """Measure `sessions` sessions at once for `seconds` seconds; `command(port)` starts the server.
+
+    Returns {"sessions", "ticks", "late_ticks_ratio", "tick_lateness_ms", "mic_to_mouth_ms", "rss_mb"}; the
+    tick lateness is that of the worst session, percentiles are {"p50", "p95", "p99"} in milliseconds. Raises
     KouboError when the server does not start or no sound comes back.
     """
-    return asyncio.run(_bench(sessions, seconds))
+    return asyncio.run(_bench(sessions, seconds, command))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +102,12 @@ class _Server:
 
 
 @contextlib.asynccontextmanager
-async def _server(sessions: int) -> AsyncIterator[_Server]:
+async def _server(sessions: int, command: Callable[[int], list[str]]) -> AsyncIterator[_Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"KOUBO_MAX_SESSIONS": str(sessions)}
-    code = f"from streaming.server import serve; serve('127.0.0.1', {port})"
-    # The package may be run from a checkout that is not installed.
-    root = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=root)  # noqa: ASYNC220
+    process = subprocess.Popen(command(port), env=environment, cwd=_ROOT)  # noqa: ASYNC220
     server = _Server(port, process)
     try:
         await _until_healthy(server)
@@ -120,7 +127,9 @@ async def _until_healthy(server: _Server) -> None:
                 await asyncio.sleep(0.1)
     except TimeoutError as error:
         raise KouboError("The server did not start within a minute; start it by hand to see why.") from error
-    raise KouboError(f"The server ended with status {server.process.returncode}; start it by hand to see why.")
+    raise KouboError(
+        f"The server ended with status {server.process.returncode}; start it by hand to see why."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +146,8 @@ class _Client:
     async def close(self) -> None:
         self.listener.cancel()
         await asyncio.wait([self.listener])
-        await self.sender.close()
-        await self.watcher.pc.close()
+        await close_connection(self.sender)
+        await self.watcher.close()
 
 
 async def _open(server: _Server, clip: Samples) -> _Client:
@@ -159,14 +168,18 @@ async def _listen(watcher: Watcher, heard: list[tuple[int, Samples]]) -> None:
             frame = await watcher.sounds.recv()
         except MediaStreamError:
             return
+        assert isinstance(frame, av.AudioFrame)
+        assert frame.pts is not None
         pts, frame.pts = frame.pts, None
         parts = [np.asarray(part.to_ndarray(), np.float32).reshape(-1) for part in resampler.resample(frame)]
-        heard.append((pts * SAMPLE_RATE // RTP_CLOCK, np.concatenate(parts) if parts else np.zeros(0, np.float32)))
+        heard.append(
+            (pts * SAMPLE_RATE // RTP_CLOCK, np.concatenate(parts) if parts else np.zeros(0, np.float32))
+        )
 
 
-async def _bench(sessions: int, seconds: float) -> dict[str, Any]:
+async def _bench(sessions: int, seconds: float, command: Callable[[int], list[str]]) -> dict[str, Any]:
     clip = await asyncio.to_thread(_clip)
-    async with _server(sessions) as server:
+    async with _server(sessions, command) as server:
         # Clients begin at different moments of the clip, as people do.
         clients = [await _open(server, np.roll(clip, -number * SAMPLE_RATE)) for number in range(sessions)]
         try:
@@ -180,7 +193,9 @@ async def _bench(sessions: int, seconds: float) -> dict[str, Any]:
                 await client.close()
     ticks = sum(b["ticks"] - a["ticks"] for a, b in zip(before, after, strict=True))
     late = sum(b["late_ticks"] - a["late_ticks"] for a, b in zip(before, after, strict=True))
-    delays = [delay for client in clients for delay in mic_to_mouth(client.track, client.watcher, client.heard)]
+    delays = [
+        delay for client in clients for delay in mic_to_mouth(client.track, client.watcher, client.heard)
+    ]
     if not delays:
         raise KouboError("No sound came back from the server; check its log.")
     names = ("p50", "p95", "p99")
@@ -188,7 +203,9 @@ async def _bench(sessions: int, seconds: float) -> dict[str, Any]:
         "sessions": sessions,
         "ticks": ticks,
         "late_ticks_ratio": round(late / max(1, ticks), 5),
-        "tick_lateness_ms": {name: max(status["tick_lateness_ms"][name] for status in after) for name in names},
+        "tick_lateness_ms": {
+            name: max(status["tick_lateness_ms"][name] for status in after) for name in names
+        },
         "mic_to_mouth_ms": percentiles([1000 * delay for delay in delays]),
         "rss_mb": rss,
     }
@@ -203,7 +220,7 @@ def _clip() -> Samples:
 
 
 def mic_to_mouth(track: ClipTrack, watcher: Watcher, heard: list[tuple[int, Samples]]) -> list[float]:
-    """Seconds from a sound's leaving to the arrival of the picture that goes with it, for pictures with speech."""
+    """Seconds from a sound's leaving to the arrival of its picture, for pictures with speech."""
     if not heard or not watcher.frames.arrived:
         return []
     line = _line(heard)
@@ -241,7 +258,9 @@ def _find(sound: Samples, track: ClipTrack, arrived: float) -> int | None:
     product = np.fft.irfft(np.fft.rfft(sent, size) * np.conj(np.fft.rfft(sound, size)), size)
     match = product[: sent.size - sound.size + 1]
     energy = np.concatenate([[0.0], np.cumsum(sent.astype(np.float64) ** 2)])
-    norm = np.sqrt((energy[sound.size :] - energy[: -sound.size]) * float(np.sum(sound.astype(np.float64) ** 2)))
+    norm = np.sqrt(
+        (energy[sound.size :] - energy[: -sound.size]) * float(np.sum(sound.astype(np.float64) ** 2))
+    )
     likeness = match / np.maximum(norm, 1e-9)
     best = int(np.argmax(likeness))
     return start + best if likeness[best] > _SURE else None

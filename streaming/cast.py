@@ -55,7 +55,7 @@ class Presenter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MouthFigures:
-    """What draws a session's mouth; `ms_per_frame` is the median of its last drawn frames, 0 before the first."""
+    """What draws a session's mouth; `ms_per_frame` is the median of its last frames, 0 before the first."""
 
     runtime: str
     precision: str
@@ -169,10 +169,12 @@ class EngineCast:
         return self._previews[name]
 
     async def enter(self, name: str | None) -> tuple[str, Part]:
-        """A new presenter of an avatar, the default one when `name` is None. Raises NotFound or AvatarError."""
+        """A new presenter, of the default avatar when `name` is None. Raises NotFound or AvatarError."""
         chosen = name or self._default or next(iter(list_avatars()), None)
         if chosen is None:
-            raise Busy("No avatar is installed; prepare one with `koubo avatar prepare`, or set KOUBO_AVATARS.")
+            raise Busy(
+                "No avatar is installed; prepare one with `koubo avatar prepare`, or set KOUBO_AVATARS."
+            )
         async with self._loading:
             if chosen not in self._loaded:
                 self._loaded[chosen] = await asyncio.to_thread(self._load, chosen)

@@ -15,7 +15,9 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._ticks = Counter("koubo_ticks", "Ticks handed to viewers.", registry=self._registry)
-        self._late = Counter("koubo_late_ticks", "Ticks that came after the next was due.", registry=self._registry)
+        self._late = Counter(
+            "koubo_late_ticks", "Ticks that came after the next was due.", registry=self._registry
+        )
         self._lateness = Histogram(
             "koubo_tick_lateness_seconds",
             "Time from when a tick was due to when it was handed over.",

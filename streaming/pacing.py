@@ -43,7 +43,7 @@ class Pacer:
 
 
 class TickFigures:
-    """Lateness of the last minute of ticks, and how many there were in all. A tick is late when the next is due."""
+    """Lateness of the last minute of ticks, and counts of all. A tick is late once the next one is due."""
 
     def __init__(self) -> None:
         self._lateness: deque[float] = deque(maxlen=_WINDOW)

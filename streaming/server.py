@@ -1,6 +1,7 @@
 """The server: the app factory with its lifespan, and `serve`."""
 
 import socket
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -22,10 +23,13 @@ from streaming.voices.espeak import EspeakVoice
 from streaming.webrtc.viewer import set_picture_bitrate
 
 _LEAVE_S = 3
+_LOOP = "asyncio" if sys.platform == "win32" else "uvloop"
 _EXPOSED = ["Location", "ETag", "Link", "Accept-Patch", "Accept-Post", "Retry-After"]
 
 
-def create_app(settings: Settings | None = None, cast: Cast | None = None, voice: Voice | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, cast: Cast | None = None, voice: Voice | None = None
+) -> FastAPI:
     """The app. `cast` and `voice` stand in for the engine's avatars and espeak-ng where given."""
     settings = settings or Settings()
 
@@ -67,17 +71,16 @@ def create_app(settings: Settings | None = None, cast: Cast | None = None, voice
 
 def serve(host: str = "127.0.0.1", port: int = 8080, settings: Settings | None = None) -> None:
     """Run the server until it is stopped. Raises KouboError when the address cannot be used."""
-    listener = bind(host, port)
-    with listener:
-        config = uvicorn.Config(
-            create_app(settings),
-            loop="uvloop",
-            log_level="warning",
-            timeout_graceful_shutdown=_LEAVE_S,
-            server_header=False,
-        )
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+    run(bind(host, port), create_app(settings))
+
+
+def run(listener: socket.socket, app: FastAPI) -> None:
+    """Serve an app on a listening socket until SIGINT or SIGTERM."""
+    config = uvicorn.Config(
+        app, loop=_LOOP, log_level="warning", timeout_graceful_shutdown=_LEAVE_S, server_header=False
+    )
+    with listener, suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -73,7 +73,7 @@ class Session:
 
     @property
     def state(self) -> str:
-        """"live" while anybody is connected, else "waiting"."""
+        """ "live" while anybody is connected, else "waiting"."""
         return "live" if self.microphone or self.viewers else "waiting"
 
     def speak(self, text: str, voice_id: str | None) -> str:
@@ -93,7 +93,7 @@ class Session:
         return dropped / SAMPLE_RATE
 
     async def publish(self, offer: Offer) -> tuple[Peer, str]:
-        """Take a WHIP offer; returns the connection and the SDP answer. Raises Conflict while another publishes."""
+        """Take a WHIP offer; returns the connection and the answer. Conflict while another publishes."""
         if "audio" not in offer.kinds:
             raise NotAcceptable("The offer has no audio; a session takes a microphone.")
         before = self.microphone
@@ -111,9 +111,11 @@ class Session:
             raise
 
     async def view(self, offer: Offer) -> tuple[Peer, str]:
-        """Take a WHEP offer; returns the connection and the SDP answer. Raises Busy when there are too many."""
+        """Take a WHEP offer; returns the connection and the answer. Raises Busy when there are too many."""
         if len(self.viewers) >= self._settings.max_viewers:
-            raise Busy("This session has all the viewers it can serve; try again later.", {"Retry-After": "5"})
+            raise Busy(
+                "This session has all the viewers it can serve; try again later.", {"Retry-After": "5"}
+            )
         viewer = Viewer(self._settings.ice_servers, self._settings.connect_timeout_s)
         self.viewers[viewer.id] = viewer
         try:
@@ -207,7 +209,8 @@ class SessionTable:
         limit = self._stage.settings.max_sessions
         if len(self._sessions) + self._entering >= limit:
             raise Busy(
-                f"All {limit} sessions of this server are taken; end one or try again later.", {"Retry-After": "10"}
+                f"All {limit} sessions of this server are taken; end one or try again later.",
+                {"Retry-After": "10"},
             )
         self._entering += 1
         try:

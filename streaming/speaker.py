@@ -57,7 +57,9 @@ class Speaker:
         """
         chosen = self._voice.choose(text, voice_id)
         if len(self._texts) >= self._limit:
-            raise TooMany("Too many texts wait already; let some be spoken, or interrupt.", {"Retry-After": "5"})
+            raise TooMany(
+                "Too many texts wait already; let some be spoken, or interrupt.", {"Retry-After": "5"}
+            )
         self._texts.append(_Text(text, chosen))
         self._wake.set()
         return chosen
@@ -98,5 +100,5 @@ class Speaker:
                 while self._backlog_s() >= AHEAD_S:
                     await self._sleep()
         except KouboError as error:
-            logger.error("a text was not spoken: %s", error)
+            logger.warning("a text was not spoken: %s", error)
         self._say(None)

@@ -68,4 +68,5 @@ def at_speed(samples: Samples, rate: float) -> Samples:
 
 
 def _filtered(samples: Samples, gain: NDArray[np.float64]) -> Samples:
-    return np.fft.irfft(np.fft.rfft(samples) * gain, samples.size).astype(np.float32)
+    filtered: Samples = np.fft.irfft(np.fft.rfft(samples) * gain, samples.size).astype(np.float32)
+    return filtered

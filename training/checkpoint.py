@@ -16,7 +16,10 @@ _NETWORK, _OPTIMISER = "network", "optimiser"
 
 
 def save(
-    path: Path, networks: Mapping[str, nn.Module], state: dict[str, Any], optimiser: torch.optim.Optimizer | None = None
+    path: Path,
+    networks: Mapping[str, nn.Module],
+    state: dict[str, Any],
+    optimiser: torch.optim.Optimizer | None = None,
 ) -> None:
     """Writes `path` (.safetensors) with networks, optimiser moments and a JSON state in its header."""
     tensors: dict[str, Tensor] = {}
@@ -51,7 +54,9 @@ def load(
     except SafetensorError as error:
         raise KouboError(f"{path} is damaged; delete it and train again.") from error
     except RuntimeError as error:  # torch's word for missing keys and other shapes
-        raise KouboError(f"{path} is a checkpoint of another preset; give the preset it was trained with.") from error
+        raise KouboError(
+            f"{path} is a checkpoint of another preset; give the preset it was trained with."
+        ) from error
     if optimiser is not None:
         _load_optimiser(tensors, optimiser)
     return state

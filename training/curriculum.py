@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.anchor.crop import Picture
 from training import checkpoint
 from training.models.generator import Parts
 from training.models.presets import preset
 from training.picture_data import read_pairs
 from training.speech_data import read_recordings
 from training.split import is_held_out_speaker
-from training.train_ear import train_ear
+from training.train_ear import score_ear, train_ear
 from training.train_generator import Run, train_joint, train_picture
 
 Tell = Callable[[str, float, dict[str, float]], None]
@@ -36,7 +37,13 @@ class Minutes:
 
 
 def train(
-    preset_name: str, data: Path, speech: Sequence[Path], output: Path, minutes: Minutes, seed: int, tell: Tell
+    preset_name: str,
+    data: Path,
+    speech: Sequence[Path],
+    output: Path,
+    minutes: Minutes,
+    seed: int,
+    tell: Tell,
 ) -> Path:
     """Trains a generator on rendered pairs and recordings; returns the final checkpoint.
 
@@ -53,7 +60,9 @@ def train(
     def reporter(step: str) -> Callable[[float, dict[str, float]], None]:
         return lambda share, figures: tell(step, share, figures)
 
-    ear = train_ear(plan, train_set, held_out, output, minutes=minutes.ear, seed=seed, report=reporter("ear"))
+    ear = train_ear(plan, train_set, output, minutes=minutes.ear, seed=seed, report=reporter("ear"))
+    score = score_ear(ear, held_out)
+    tell("ear", 1.0, {"held-out r": score.mean, "in silence": score.silence})
     parts.ear.load_state_dict(ear.state_dict())
     run = Run(output, minutes.picture, reporter("picture"), _keep_samples(output), seed)
     train_picture(plan, parts, pairs, run)
@@ -71,7 +80,7 @@ def _keep_samples(output: Path) -> Callable[[int, Tensor, Tensor, Tensor], None]
     return keep
 
 
-def _pictures(tensor: Tensor) -> np.ndarray:
+def _pictures(tensor: Tensor) -> Picture:
     return ((tensor.permute(0, 2, 3, 1).numpy() + 1) * 127.5).clip(0, 255).astype(np.uint8)
 
 
@@ -90,5 +99,7 @@ def plot_curves(output: Path) -> None:
         points = np.stack([x, y], axis=1).round().astype(np.int32)
         cv2.polylines(canvas, [points], isClosed=False, color=colour, thickness=2, lineType=cv2.LINE_AA)
         label = f"{name}: {losses[0]:.3f} to {losses[-1]:.3f} in {int(steps[-1])} steps"
-        cv2.putText(canvas, label, (200, 30 + 22 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+        cv2.putText(
+            canvas, label, (200, 30 + 22 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA
+        )
     cv2.imwrite(str(output / "curves.png"), canvas)

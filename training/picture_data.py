@@ -124,7 +124,9 @@ class PictureLoader:
         return collate(pairs, cuts)
 
 
-def collate(pairs: Sequence[Pair], cuts: Sequence[tuple[Picture, Picture, tuple[float, float]]]) -> PictureBatch:
+def collate(
+    pairs: Sequence[Pair], cuts: Sequence[tuple[Picture, Picture, tuple[float, float]]]
+) -> PictureBatch:
     """Cut pictures of `pairs` as tensors."""
     idle = np.stack([cut[0] for cut in cuts])
     speaking = np.stack([cut[1] for cut in cuts])
@@ -140,10 +142,16 @@ def collate(pairs: Sequence[Pair], cuts: Sequence[tuple[Picture, Picture, tuple[
 
 def cut(pair: Pair, picture: int) -> tuple[Picture, Picture, tuple[float, float]]:
     """The pair's idle and speaking face (picture, picture, 3), and its lips in [0, 1]."""
-    return extract(_decode(pair.idle), pair.crop, picture), extract(_decode(pair.speaking), pair.crop, picture), pair.lips
+    return (
+        extract(_decode(pair.idle), pair.crop, picture),
+        extract(_decode(pair.speaking), pair.crop, picture),
+        pair.lips,
+    )
 
 
-def vary(pair: Pair, picture: int, random: np.random.Generator) -> tuple[Picture, Picture, tuple[float, float]]:
+def vary(
+    pair: Pair, picture: int, random: np.random.Generator
+) -> tuple[Picture, Picture, tuple[float, float]]:
     """As `cut`, with a tracker's errors, a mirror and a camera's colours drawn at random."""
     shift = random.normal(0, 0.015, 2) * pair.crop.size
     crop = replace(

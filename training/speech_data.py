@@ -41,7 +41,7 @@ def read_recordings(files: Sequence[Path]) -> list[Recording]:
 
 
 def codes_at(curves: Floats, ticks: int, *, delay_s: float = 0.0, rate: float = 1.0) -> Floats:
-    """Codes (ticks, CODE) in the middle of each tick, of sound played `rate` times as fast after `delay_s`."""
+    """Codes (ticks, CODE) in the middle of each tick, of sound `rate` times as fast after `delay_s`."""
     times = ((np.arange(ticks) + 0.5) / FRAME_RATE - delay_s) * rate * CURVE_RATE
     steps = np.arange(len(curves))
     columns = [np.interp(times, steps, curves[:, c], left=0.0, right=0.0) for c in range(curves.shape[1])]
@@ -60,7 +60,9 @@ def augmented(recording: Recording, random: np.random.Generator) -> tuple[Floats
     rate = float(random.uniform(0.87, 1.15))
     delay = int(random.integers(0, 4 * SAMPLES_PER_TICK))
     tail = int(random.integers(0, 12 * SAMPLES_PER_TICK))
-    sound = np.concatenate([np.zeros(delay, np.float32), at_speed(recording.samples, rate), np.zeros(tail, np.float32)])
+    sound = np.concatenate(
+        [np.zeros(delay, np.float32), at_speed(recording.samples, rate), np.zeros(tail, np.float32)]
+    )
     # Half of the pauses are digital silence, as the closed voice gate makes them.
     noisy = degrade(sound, random)
     if random.random() < 0.5:

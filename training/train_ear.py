@@ -3,8 +3,7 @@
 No picture is needed, so minutes on one core suffice.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training import checkpoint
+from training import loop
 from training.models.generator import Ear
 from training.models.presets import Preset
 from training.speech_data import Recording, batches, codes_at, windows_of
@@ -20,9 +19,6 @@ from training.studio.visemes import VISEMES
 
 BATCH = 256
 _PEAK_RATE = 2e-3
-_SAVE_EVERY_S = 60.0
-
-Report = Callable[[float, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,46 +44,25 @@ def code_loss(code: Tensor, truth: Tensor) -> Tensor:
 def train_ear(
     preset: Preset,
     train: Sequence[Recording],
-    held_out: Sequence[Recording],
     output: Path,
     *,
     minutes: float,
     seed: int = 0,
-    report: Report,
+    report: loop.Report,
 ) -> Ear:
     """Trains for `minutes` of computing, resuming `output`/ear.safetensors where there is one."""
     torch.manual_seed(seed)
     ear = Ear(preset)
     optimiser = torch.optim.AdamW(ear.parameters(), _PEAK_RATE, weight_decay=0.02)
-    path = output / "ear.safetensors"
-    state = {"preset": preset.name, "seconds": 0.0, "steps": 0}
-    if path.is_file():
-        state = checkpoint.load(path, {"ear": ear}, optimiser)
-    source = batches(train, np.random.default_rng([seed, state["steps"]]), BATCH)
-    saved, mark, running = time.monotonic(), time.monotonic(), 0.0
-    while state["seconds"] < minutes * 60:
-        mel, truth = next(source)
-        progress = state["seconds"] / (minutes * 60)
-        for group in optimiser.param_groups:
-            group["lr"] = _PEAK_RATE * min(1.0, state["steps"] / 50) * 0.5 * (1 + np.cos(np.pi * progress)) + 1e-6
-        loss = code_loss(ear.train()(mel), truth)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        now = time.monotonic()
-        state["seconds"] += now - mark
-        state["steps"] += 1
-        mark = now
-        running = 0.98 * running + 0.02 * loss.item() if running else loss.item()
-        if state["steps"] % 20 == 0:
-            report(progress, {"loss": running})
-        if now - saved > _SAVE_EVERY_S:
-            checkpoint.save(path, {"ear": ear}, state, optimiser)
-            saved = now
-    score = score_ear(ear, held_out)
-    state["held_out"] = {"correlation": score.correlation, "silence": score.silence}
-    checkpoint.save(path, {"ear": ear}, state, optimiser)
-    report(1.0, {"loss": running, "held-out r": score.mean, "silence": score.silence})
+    plan = loop.Plan(output / "ear.safetensors", minutes, _PEAK_RATE)
+    state = loop.resume(plan, preset.name, {"ear": ear}, optimiser)
+    source = batches(train, np.random.default_rng([seed, state.steps]), BATCH)
+
+    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+        mel, truth = batch
+        return code_loss(ear.train()(mel), truth)
+
+    loop.run(plan, state, {"ear": ear}, optimiser, source, step, report)
     return ear
 
 
@@ -102,7 +77,5 @@ def score_ear(ear: Ear, recordings: Sequence[Recording]) -> EarScore:
             truths.append(codes_at(recording.curves, len(windows)))
         silence = ear(torch.full((1, 1, 80, 16), -4.0))
     code, truth = np.concatenate(codes), np.concatenate(truths)
-    correlation = {
-        name: float(np.corrcoef(code[:, c], truth[:, c])[0, 1]) for c, name in enumerate(VISEMES)
-    }
+    correlation = {name: float(np.corrcoef(code[:, c], truth[:, c])[0, 1]) for c, name in enumerate(VISEMES)}
     return EarScore(correlation, float(silence.max()))

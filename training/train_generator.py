@@ -4,16 +4,16 @@ Step A's picture is fully determined by its input, so it learns to be sharp; ste
 sound to the code; step C lets the picture get used to the ear's code and the ear to its picture.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from training import checkpoint
+from training import loop
 from training.losses import Weights, picture_loss
 from training.models.generator import Parts
 from training.models.presets import Preset
@@ -24,10 +24,8 @@ from training.train_ear import code_loss
 BATCH = 16
 _PEAK_RATE = 2e-3
 _JOINT_RATE = 3e-4
-_SAVE_EVERY_S = 120.0
 
-Report = Callable[[float, dict[str, float]], None]
-Samples = Callable[[int, Tensor, Tensor, Tensor], None]
+Pictures = Callable[[int, Tensor, Tensor, Tensor], None]
 """Called now and then with (step, idle, generated, target) pictures to look at."""
 
 
@@ -37,8 +35,8 @@ class Run:
 
     output: Path
     minutes: float
-    report: Report
-    samples: Samples
+    report: loop.Report
+    show: Pictures
     seed: int = 0
 
 
@@ -48,11 +46,15 @@ def train_picture(preset: Preset, parts: Parts, pairs: Sequence[Pair], run: Run)
     parameters = [p for network in networks.values() for p in network.parameters()]
     optimiser = torch.optim.AdamW(parameters, _PEAK_RATE, weight_decay=0.01)
 
-    def step(batch: PictureBatch) -> tuple[Tensor, Tensor]:
-        picture = _paint(parts, batch, batch.code)
-        return picture_loss(picture, batch.target, batch.lips, Weights()), picture
+    plan = loop.Plan(run.output / "picture.safetensors", run.minutes, _PEAK_RATE)
 
-    _loop("picture", preset, networks, optimiser, pairs, run, step, _PEAK_RATE)
+    def paint(batch: PictureBatch) -> Tensor:
+        return _paint(parts, batch, batch.code)
+
+    def step(batch: PictureBatch) -> Tensor:
+        return picture_loss(paint(batch), batch.target, batch.lips, Weights())
+
+    _train(plan, preset, networks, optimiser, pairs, run, step, paint)
 
 
 def train_joint(
@@ -72,17 +74,20 @@ def train_joint(
     random = np.random.default_rng(run.seed)
     heard = [pair for pair in pairs if pair.speech is None or pair.speech in windows]
 
-    def step(batch: PictureBatch) -> tuple[Tensor, Tensor]:
+    plan = loop.Plan(run.output / "joint.safetensors", run.minutes, _JOINT_RATE)
+
+    def step(batch: PictureBatch) -> Tensor:
         mels, listening = _hear(batch.pairs, windows, random)
         # The ear's statistics come from augmented speech; clean windows must not move them.
         code = parts.ear.eval()(mels)
-        mixed = torch.where(listening[:, None], code, batch.code)
-        picture = _paint(parts, batch, mixed)
+        picture = _paint(parts, batch, torch.where(listening[:, None], code, batch.code))
         loss = picture_loss(picture, batch.target, batch.lips, Weights())
-        ear_loss = code_loss(code[listening], batch.code[listening]) if listening.any() else loss.new_zeros(())
-        return loss + ear_loss, picture
+        return loss + code_loss(code[listening], batch.code[listening]) if listening.any() else loss
 
-    _loop("joint", preset, networks, optimiser, heard, run, step, _JOINT_RATE)
+    def paint(batch: PictureBatch) -> Tensor:
+        return _paint(parts, batch, batch.code)
+
+    _train(plan, preset, networks, optimiser, heard, run, step, paint)
 
 
 def _paint(parts: Parts, batch: PictureBatch, code: Tensor) -> Tensor:
@@ -93,7 +98,7 @@ def _paint(parts: Parts, batch: PictureBatch, code: Tensor) -> Tensor:
 
 
 def _hear(
-    pairs: Sequence[Pair], windows: Mapping[str, np.ndarray], random: np.random.Generator
+    pairs: Sequence[Pair], windows: Mapping[str, NDArray[np.float32]], random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     mels = np.full((len(pairs), 1, 80, 16), -4.0, np.float32)
     listening = np.zeros(len(pairs), np.bool_)
@@ -105,47 +110,23 @@ def _hear(
     return torch.from_numpy(mels), torch.from_numpy(listening)
 
 
-def _loop(
-    name: str,
+def _train(
+    plan: loop.Plan,
     preset: Preset,
-    networks: Mapping[str, torch.nn.Module],
+    networks: Mapping[str, nn.Module],
     optimiser: torch.optim.Optimizer,
     pairs: Sequence[Pair],
     run: Run,
-    step: Callable[[PictureBatch], tuple[Tensor, Tensor]],
-    rate: float,
+    step: Callable[[PictureBatch], Tensor],
+    paint: Callable[[PictureBatch], Tensor],
 ) -> None:
-    path = run.output / f"{name}.safetensors"
-    state = {"preset": preset.name, "seconds": 0.0, "steps": 0, "curve": []}
-    if path.is_file():
-        state = checkpoint.load(path, networks, optimiser)
+    state = loop.resume(plan, preset.name, networks, optimiser)
     for network in networks.values():
         network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    loader = iter(PictureLoader(pairs, preset.size, BATCH, (run.seed, state["steps"])))
-    saved = mark = time.monotonic()
-    running = 0.0
-    while state["seconds"] < run.minutes * 60:
-        batch = next(loader)
-        progress = state["seconds"] / (run.minutes * 60)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (state["steps"] + 1) / 100) * 0.5 * (1 + np.cos(np.pi * progress)) + 1e-6
-        loss, picture = step(batch)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
-        optimiser.step()
-        now = time.monotonic()
-        state["seconds"] += now - mark
-        state["steps"] += 1
-        mark = now
-        running = 0.98 * running + 0.02 * loss.item() if running else loss.item()
-        if state["steps"] % 20 == 0:
-            run.report(progress, {"loss": running, "pictures/s": BATCH * state["steps"] / state["seconds"]})
-        if state["steps"] % 100 == 0:
-            state["curve"].append([state["steps"], round(running, 5)])
-        if now - saved > _SAVE_EVERY_S:
-            run.samples(state["steps"], batch.face[:, 3:], picture.detach(), batch.target)
-            checkpoint.save(path, networks, state, optimiser)
-            saved = now
-    checkpoint.save(path, networks, state, optimiser)
-    run.report(1.0, {"loss": running})
+    batches = iter(PictureLoader(pairs, preset.size, BATCH, (run.seed, state.steps)))
+
+    def show(steps: int, batch: PictureBatch) -> None:
+        with torch.no_grad():
+            run.show(steps, batch.face[:, 3:], paint(batch), batch.target)
+
+    loop.run(plan, state, networks, optimiser, batches, step, run.report, show)

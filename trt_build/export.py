@@ -74,6 +74,8 @@ def _write(
             opset_version=_OPSET, dynamo=True, verbose=False,
         )  # fmt: skip
     if program is None:
-        raise KouboError("PyTorch could not export the network; install the versions that `koubo[train]` asks for.")
+        raise KouboError(
+            "PyTorch could not export the network; install the versions that `koubo[train]` asks for."
+        )
     program.save(str(path), external_data=False)
     onnx.checker.check_model(str(path))

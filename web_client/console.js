@@ -86,8 +86,10 @@ function onView(session, state, error) {
     if (error) explain(error, "view");
     else showError("error.noPicture");
   } else if (state === "lost") {
+    // A short break heals by itself within a second; the tally alone tells it. Only a failed retry is an error.
+    if (page.state === "reconnecting") showError("error.lost");
     setState("reconnecting");
-    showError("error.lost");
+    announce("tally.reconnecting");
   }
 }
 

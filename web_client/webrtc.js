@@ -81,21 +81,25 @@ export function hangUp({ pc, resource }) {
   if (resource) fetch(resource, { method: "DELETE", keepalive: true }).catch(() => {});
 }
 
-/** Resolves when the connection is lost for good: failed, closed, or interrupted for longer than `patienceMs`. */
+/** Resolves when the connection is lost for good: ended, failed, or interrupted for longer than `patienceMs`. */
 export function lost(pc, patienceMs = 3000) {
+  // A server that hangs up closes DTLS at once; `connectionState` notices only seconds later.
+  const dtls = pc.getTransceivers().find(({ sender }) => sender.transport)?.sender.transport;
   return new Promise((resolve) => {
     let timer = 0;
     function check() {
       clearTimeout(timer);
-      const state = pc.connectionState;
-      if (state === "failed" || state === "closed") {
+      const states = [pc.connectionState, dtls?.state];
+      if (states.includes("failed") || states.includes("closed")) {
         pc.removeEventListener("connectionstatechange", check);
+        dtls?.removeEventListener("statechange", check);
         resolve();
-      } else if (state === "disconnected") {
+      } else if (pc.connectionState === "disconnected") {
         timer = setTimeout(resolve, patienceMs);
       }
     }
     pc.addEventListener("connectionstatechange", check);
+    dtls?.addEventListener("statechange", check);
     check();
   });
 }

@@ -102,10 +102,10 @@ def _is_model(content: bytes) -> bool:
     return hashlib.sha256(content).hexdigest() == MODEL_SHA256
 
 
-def _fetch_model(target: Path, url: str = MODEL_URL) -> Path:
+def _fetch_model(target: Path) -> Path:
     help_ = f"download {MODEL_URL} yourself and set KOUBO_FACE_MODEL to the file."
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with urllib.request.urlopen(MODEL_URL, timeout=60) as answer:
             content = bytes(answer.read())
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise MissingToolError(f"The face tracking model could not be fetched ({error}); {help_}") from error

@@ -81,11 +81,10 @@ class VideoWriter:
         self._path = path
         self._part = path.with_name(path.name + ".part")
         try:
-            self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"})
-        except (av.error.FFmpegError, OSError) as error:
-            raise BadMediaError(
-                f"{path} cannot be written ({error.strerror}); choose another place."
-            ) from error
+            self._part.touch()
+        except OSError as error:
+            raise BadMediaError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+        self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"})
         self._video = self._container.add_stream("libx264", rate=FRAME_RATE)
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"

@@ -28,7 +28,7 @@ def load_speech(path: Path) -> Samples:
     """
     if not path.is_file():
         raise BadMediaError(f"There is no sound file at {path}; check the path.")
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     chunks: list[Samples] = []
     try:
         with av.open(str(path)) as container:
@@ -49,7 +49,8 @@ def load_speech(path: Path) -> Samples:
 
 
 def _mono(frame: av.AudioFrame) -> Samples:
-    return np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(-1)
+    """The mean of the channels: FFmpeg's own mix of float sound adds them up and would leave [-1, 1]."""
+    return np.asarray(frame.to_ndarray().mean(axis=0), dtype=np.float32)
 
 
 def to_pcm16(samples: Samples) -> NDArray[np.int16]:

@@ -49,7 +49,7 @@ class Spoken:
 
 
 class _Voice(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012 - ctypes reads this list once
+    _fields_ = [
         ("name", ctypes.c_char_p),
         ("languages", ctypes.c_char_p),
         ("identifier", ctypes.c_char_p),
@@ -63,7 +63,7 @@ class _Voice(ctypes.Structure):
 
 
 class _EventId(ctypes.Union):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("number", ctypes.c_int),
         ("name", ctypes.c_char_p),
         ("string", ctypes.c_char * 8),
@@ -71,7 +71,7 @@ class _EventId(ctypes.Union):
 
 
 class _Event(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("type", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
         ("text_position", ctypes.c_int),
@@ -142,7 +142,9 @@ class _Library:
             self._chunks.clear()
             self._events.clear()
             if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise VoiceError(f"espeak-ng has no voice {voice!r}; choose a language tag such as en-us or cmn.")
+                raise VoiceError(
+                    f"espeak-ng has no voice {voice!r}; choose a language tag such as en-us or cmn."
+                )
             status = self._lib.espeak_Synth(
                 encoded,
                 ctypes.c_size_t(len(encoded) + 1),

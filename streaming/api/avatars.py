@@ -32,7 +32,8 @@ async def avatars(stage: TheStage) -> list[AvatarOut]:
     """Every avatar, shipped ones first."""
     found = await asyncio.to_thread(stage.cast.list)
     return [
-        AvatarOut(name=a.name, title=a.title, size=a.size, preview=f"/v1/avatars/{a.name}/preview.jpg") for a in found
+        AvatarOut(name=a.name, title=a.title, size=a.size, preview=f"/v1/avatars/{a.name}/preview.jpg")
+        for a in found
     ]
 
 

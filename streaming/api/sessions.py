@@ -113,7 +113,9 @@ async def speak(session: TheSession, body: SpeakIn, stage: TheStage) -> SpeakOut
     """Speak a text after those already queued."""
     limit = stage.settings.text_max_chars
     if len(body.text) > limit:
-        raise Unprocessable(f"The text has {len(body.text)} characters; at most {limit} can be spoken at once.")
+        raise Unprocessable(
+            f"The text has {len(body.text)} characters; at most {limit} can be spoken at once."
+        )
     if not has_words(body.text):
         raise Unprocessable("The text holds nothing to say; send at least one word.")
     return SpeakOut(voice=session.speak(body.text, body.voice or None))

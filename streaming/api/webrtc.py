@@ -70,7 +70,11 @@ async def offer(kind: Kind, session: TheSession, stage: TheStage, request: Reque
 @router.options("/{kind}", response_class=Response)
 async def endpoint_options(kind: Kind, session: TheSession, stage: TheStage) -> Response:
     """What may be posted, and the ICE servers for clients that must know them before their offer."""
-    headers = [("Accept-Post", SDP), ("Allow", "GET, HEAD, OPTIONS, POST"), *_links(stage.settings.ice_servers)]
+    headers = [
+        ("Accept-Post", SDP),
+        ("Allow", "GET, HEAD, OPTIONS, POST"),
+        *_links(stage.settings.ice_servers),
+    ]
     return _respond(status.HTTP_200_OK, headers)
 
 
@@ -108,7 +112,10 @@ async def peer_options(kind: Kind, peer_id: str, session: TheSession) -> Respons
 
 
 @router.api_route(
-    "/{kind}/{peer_id}", methods=["GET", "HEAD"], response_class=Response, status_code=status.HTTP_204_NO_CONTENT
+    "/{kind}/{peer_id}",
+    methods=["GET", "HEAD"],
+    response_class=Response,
+    status_code=status.HTTP_204_NO_CONTENT,
 )
 async def peer_get(kind: Kind, peer_id: str, session: TheSession) -> Response:
     """Nothing: a connection has no representation (RFC 9725 section 4.1)."""

@@ -56,9 +56,9 @@ class VoiceError(KouboError):
 
 
 class _Voice(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012 - ctypes reads this list once
+    _fields_ = [
         ("name", ctypes.c_char_p),
-        ("languages", ctypes.c_char_p),
+        ("languages", ctypes.c_void_p),
         ("identifier", ctypes.c_char_p),
         ("gender", ctypes.c_ubyte),
         ("age", ctypes.c_ubyte),
@@ -69,9 +69,18 @@ class _Voice(ctypes.Structure):
     ]
 
 
-_SynthCallback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-)
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+def _tags(voice: _Voice) -> list[str]:
+    """Its languages: a list of (priority byte, zero-terminated tag) that ends with priority 0."""
+    tags: list[str] = []
+    at: int = voice.languages
+    while ctypes.string_at(at, 1) != b"\0":
+        tag = ctypes.string_at(at + 1)
+        tags.append(tag.decode())
+        at += len(tag) + 2
+    return tags
 
 
 class _Library:
@@ -89,12 +98,11 @@ class _Library:
             raise MissingToolError(
                 f"The espeak-ng voice cannot be loaded ({error}); reinstall `espeakng-loader`."
             ) from error
-        self.rate: int = self._lib.espeak_Initialize(
-            _AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), _DONT_EXIT
-        )
+        self.rate: int = self._lib.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), _DONT_EXIT)
         if self.rate <= 0:
             raise MissingToolError("The espeak-ng voice has no usable data; reinstall `espeakng-loader`.")
         self._lib.espeak_SetSynthCallback(self._callback)
+        self._lib.espeak_ListVoices.argtypes = [ctypes.POINTER(_Voice)]
         self._lib.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
 
     def _collect(self, samples: Any, count: int, _events: Any) -> int:
@@ -109,8 +117,7 @@ class _Library:
             voices = self._lib.espeak_ListVoices(None)
             index = 0
             while voices[index]:
-                # A list of (priority byte, zero-terminated tag); the first tag is the voice's own.
-                found.add(ctypes.string_at(voices[index].contents.languages)[1:].decode())
+                found.update(_tags(voices[index].contents))
                 index += 1
         return frozenset(found)
 
@@ -119,7 +126,9 @@ class _Library:
         encoded = text.encode()
         with self._lock:
             self._chunks.clear()
-            if self._lib.espeak_SetVoiceByName(voice_id.encode()) != 0:
+            tag = ctypes.create_string_buffer(voice_id.encode())
+            wanted = _Voice(languages=ctypes.addressof(tag))
+            if self._lib.espeak_SetVoiceByProperties(ctypes.byref(wanted)) != 0:
                 raise VoiceError(f"espeak-ng has no voice {voice_id!r}; GET /v1/voices lists them.")
             status = self._lib.espeak_Synth(
                 encoded,

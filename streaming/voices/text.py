@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 
 FIRST_PIECE_CHARS = 80
 """The first piece is kept short, so that the first words start early."""
 
 PIECE_CHARS = 240
 
-_SENTENCE_END = re.compile(r"(?<=[。！？!?…；])[”’」』）)\"']*\s*|(?<=\.)[”’)\"']*\s+|\n+")
+_SENTENCE_END = re.compile(r"[。！？!?…；]+[”’」』）)\"']*|\.+[”’)\"']*(?=\s)|\n")
 _PAUSE = re.compile(r"(?<=[，、：；,:;—])\s*")
 
 _SCRIPTS = (
@@ -44,7 +45,7 @@ def pieces(text: str) -> list[str]:
     Nothing is lost but white space at the cuts and pieces without a letter or digit.
     """
     found: list[str] = []
-    for sentence in _SENTENCE_END.split(_printable(text)):
+    for sentence in _sentences(_printable(text)):
         limit = PIECE_CHARS if found else FIRST_PIECE_CHARS
         for part in _fit(sentence.strip(), limit):
             if has_words(part):
@@ -54,6 +55,11 @@ def pieces(text: str) -> list[str]:
 
 def _printable(text: str) -> str:
     return "".join(" " if unicodedata.category(c) in ("Cc", "Cs") and c != "\n" else c for c in text)
+
+
+def _sentences(text: str) -> list[str]:
+    cuts = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    return [text[start:stop] for start, stop in pairwise(cuts)]
 
 
 def _fit(sentence: str, limit: int) -> list[str]:

@@ -6,13 +6,20 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from aiortc import MediaStreamTrack, RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtpPacket
 from numpy.typing import NDArray
 
 from engine.speech.audio import SAMPLE_RATE, Samples, to_pcm16
+from streaming.webrtc.ending import close_connection
 from streaming.webrtc.receive import ArrivalOrder, replace_jitter_buffer
 
 Exchange = Callable[[str], Awaitable[str]]
@@ -51,7 +58,9 @@ class ClipTrack(MediaStreamTrack):
         await asyncio.sleep(max(0.0, self._start + (number + 1) * _PACKET_S - clock()))
         at = number * _PACKET
         frame = av.AudioFrame.from_ndarray(
-            np.take(self._pcm, np.arange(at, at + _PACKET), mode="wrap").reshape(1, -1), format="s16", layout="mono"
+            np.take(self._pcm, np.arange(at, at + _PACKET), mode="wrap").reshape(1, -1),
+            format="s16",
+            layout="mono",
         )
         frame.sample_rate, frame.pts, frame.time_base = _RATE, at, Fraction(1, _RATE)
         self.sent.append(clock())
@@ -75,8 +84,9 @@ def _at_48k(clip: Samples) -> NDArray[np.int16]:
 class MarkedFrames:
     """A jitter buffer for video that gives a picture out with its last packet, as browsers do.
 
-    aiortc's own waits for the first packet of the next picture, which is 40 ms later. `arrived` maps a picture's
-    RTP time to the time of its last packet. Pictures with a hole are left out and a key frame is asked for.
+    aiortc's own waits for the first packet of the next picture, which is 40 ms later. `arrived` maps a
+    picture's RTP time to the time of its last packet. Pictures with a hole are left out and a key frame is
+    asked for.
     """
 
     def __init__(self, *, decode: bool = True) -> None:
@@ -87,7 +97,7 @@ class MarkedFrames:
         self._next: int | None = None
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        """Take a packet; a frame comes back with the last one of a picture, unless pictures are not decoded."""
+        """Take a packet; a frame comes back with the last one of a picture, where pictures are decoded."""
         hole = self._next is not None and packet.sequence_number != self._next
         self._next = (packet.sequence_number + 1) & 0xFFFF
         if hole:
@@ -120,6 +130,10 @@ class Watcher:
         """Offer, take the answer, and begin to connect."""
         await _connect(self.pc, exchange)
 
+    async def close(self) -> None:
+        """Stop watching."""
+        await close_connection(self.pc)
+
     @property
     def pictures(self) -> MediaStreamTrack:
         """Decoded `av.VideoFrame`s."""
@@ -149,5 +163,5 @@ async def _connect(pc: RTCPeerConnection, exchange: Exchange) -> None:
         answer = await exchange(pc.localDescription.sdp)
         await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
     except BaseException:
-        await pc.close()
+        await close_connection(pc)
         raise

@@ -22,7 +22,7 @@ SILENT_S = 3.0
 
 
 class Microphone(Peer):
-    """Receives one audio track and hands it on as 16 kHz mono, packet by packet, with no buffering of its own."""
+    """Receives one audio track and hands it on as 16 kHz mono, packet by packet, unbuffered."""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The outgoing sound: encoded once a session, whatever the number of viewers."""
 
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -8,6 +9,8 @@ from av.audio.codeccontext import AudioCodecContext
 from numpy.typing import NDArray
 
 from engine.speech.audio import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_TICK
+
+SoundPacket: TypeAlias = "av.Packet[Any]"
 
 RTP_CLOCK = 48_000
 """Opus always counts RTP time at 48 kHz, whatever it encodes (RFC 7587 section 4.1)."""
@@ -33,9 +36,9 @@ class OpusEncoder:
         self._codec = codec
         self._samples = 0
 
-    def encode(self, sound: NDArray[np.int16], slot: int) -> list[av.Packet]:
+    def encode(self, sound: NDArray[np.int16], slot: int) -> list[SoundPacket]:
         """Packets of one tick's sound, int16 (640,), timed by its slot at 48 kHz."""
-        packets: list[av.Packet] = []
+        packets: list[SoundPacket] = []
         for half in range(PACKETS_PER_TICK):
             part = sound[half * PACKET_SAMPLES : (half + 1) * PACKET_SAMPLES]
             frame = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout="mono")

@@ -7,8 +7,15 @@ from collections.abc import Callable
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 
-from streaming.errors import BadRequest, NotAcceptable, PreconditionFailed, PreconditionRequired, Unprocessable
+from streaming.errors import (
+    BadRequest,
+    NotAcceptable,
+    PreconditionFailed,
+    PreconditionRequired,
+    Unprocessable,
+)
 from streaming.settings import IceServer
+from streaming.webrtc.ending import close_connection
 from streaming.webrtc.sdp import PARSE_ERRORS, Fragment, Offer
 
 _ENDED = ("failed", "closed")
@@ -36,7 +43,8 @@ class Peer:
     async def answer(self, offer: Offer, on_end: Callable[["Peer"], None]) -> str:
         """Answer an offer and start connecting; `on_end(self)` is called once when the connection is over.
 
-        The answer holds every candidate of the server. Raises BadRequest or NotAcceptable, leaving nothing open.
+        The answer holds every candidate of the server. Raises BadRequest or NotAcceptable and leaves nothing
+        open then.
         """
         self._ufrag = offer.ufrag
         try:
@@ -45,18 +53,18 @@ class Peer:
             self._applied()
             await self.pc.setLocalDescription()
         except (OperationError, InvalidAccessError) as error:
-            await self.pc.close()
+            await close_connection(self.pc)
             raise NotAcceptable(
                 "The offer has no codec in common with this server; offer Opus, and VP8 or H.264."
             ) from error
         except PARSE_ERRORS as error:
-            await self.pc.close()
+            await close_connection(self.pc)
             raise BadRequest(
                 f"The body is not a usable SDP offer ({str(error) or 'it cannot be applied'}); "
                 "send the offer of an RTCPeerConnection."
             ) from error
         except BaseException:
-            await self.pc.close()
+            await close_connection(self.pc)
             raise
         self._life = asyncio.create_task(self._live(on_end), name=f"peer-{self.id}")
         return self.pc.localDescription.sdp
@@ -68,12 +76,16 @@ class Peer:
         for an ICE restart, which aiortc cannot do; the connection goes on in each case.
         """
         if if_match is None:
-            raise PreconditionRequired("The request needs an If-Match header with the ETag of this connection.")
+            raise PreconditionRequired(
+                "The request needs an If-Match header with the ETag of this connection."
+            )
         tags = [tag.strip() for tag in if_match.split(",")]
         if "*" not in tags and self.etag not in tags:
             raise PreconditionFailed("The If-Match header is not the ETag of this connection's ICE session.")
         if fragment.ufrag is not None and fragment.ufrag != self._ufrag:
-            raise Unprocessable("ICE restarts are not supported; DELETE this connection and POST a new offer.")
+            raise Unprocessable(
+                "ICE restarts are not supported; DELETE this connection and POST a new offer."
+            )
         for candidate in fragment.candidates:
             try:
                 await self.pc.addIceCandidate(candidate)
@@ -122,7 +134,7 @@ class Peer:
             self.connected = False
             on_end(self)
             await self._stop()
-            await self.pc.close()
+            await close_connection(self.pc)
 
     async def _until(self, *states: str) -> None:
         """Wait for one of these states, for the end of the connection, or for `close`."""

@@ -27,7 +27,7 @@ class JitterBuffer(Protocol):
 
 
 class ArrivalOrder:
-    """One packet in, the same packet out. A packet older than the last one is as good as lost: its time is over."""
+    """One packet in, the same packet out. One older than the last is as good as lost: its time is over."""
 
     def __init__(self) -> None:
         self._last: int | None = None

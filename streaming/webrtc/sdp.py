@@ -36,17 +36,22 @@ def read_offer(body: bytes, directions: frozenset[str]) -> Offer:
     media = [section for section in parsed.media if section.kind in ("audio", "video")]
     if not text.startswith("v=0") or not media:
         raise BadRequest(_NOT_SDP.format("it has no audio or video section"))
-    if any(not section.ice.usernameFragment or not section.ice.password for section in parsed.media):
+    users = [section.ice.usernameFragment for section in parsed.media if section.ice and section.ice.password]
+    if len(users) < len(parsed.media) or not all(users):
         raise BadRequest(_NOT_SDP.format("it lacks ICE credentials"))
     if any(section.dtls is None or not section.dtls.fingerprints for section in parsed.media):
         raise BadRequest(_NOT_SDP.format("it lacks a DTLS fingerprint"))
     kinds = [section.kind for section in media]
     if len(kinds) != len(set(kinds)):
-        raise NotAcceptable("The offer has more than one track of a kind; send at most one audio and one video.")
+        raise NotAcceptable(
+            "The offer has more than one track of a kind; send at most one audio and one video."
+        )
     if any(section.direction not in directions for section in media):
         allowed = " or ".join(sorted(directions))
-        raise NotAcceptable(f"The offer's media must be {allowed} here; set the direction of its transceivers.")
-    return Offer(_without_waiting(text), frozenset(kinds), str(parsed.media[0].ice.usernameFragment))
+        raise NotAcceptable(
+            f"The offer's media must be {allowed} here; set the direction of its transceivers."
+        )
+    return Offer(_without_waiting(text), frozenset(kinds), str(users[0]))
 
 
 def _without_waiting(text: str) -> str:
@@ -75,7 +80,8 @@ class Fragment:
 def read_fragment(body: bytes) -> Fragment:
     """Parse an `application/trickle-ice-sdpfrag` body (RFC 8840 section 9). Raises BadRequest.
 
-    Candidates of transports that are not served, and mDNS names, are left out silently (RFC 9725 section 4.3.2).
+    Candidates of transports that are not served, and mDNS names, are left out silently (RFC 9725 section
+    4.3.2).
     """
     ufrag: str | None = None
     mid: str | None = None

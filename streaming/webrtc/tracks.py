@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from engine.live import Tick
 
+from engine.live import Tick
 from engine.speech.audio import FRAME_RATE
 from streaming.mailbox import Closed, Mailbox
-from streaming.webrtc.opus import PACKETS_PER_TICK
+from streaming.webrtc.opus import PACKETS_PER_TICK, SoundPacket
 
 VIDEO_CLOCK = 90_000
 PICTURES_WAITING = 3
@@ -26,7 +26,7 @@ class Beat:
 
     slot: int
     tick: Tick
-    sound: tuple[av.Packet, ...]
+    sound: tuple[SoundPacket, ...]
 
 
 class PictureTrack(MediaStreamTrack):
@@ -59,21 +59,21 @@ class SoundTrack(MediaStreamTrack):
     """The presenter's sound as Opus packets.
 
     The packets of a tick leave 20 ms apart, as if they had just been recorded: receivers see no jitter, and
-    the sender reports, which pair the time of sending with the media time, say the same for sound and picture.
+    sender reports, which pair the time of sending with the media time, say the same for sound and picture.
     """
 
     kind = "audio"
 
     def __init__(self) -> None:
         super().__init__()
-        self.packets: Mailbox[tuple[float, av.Packet]] = Mailbox(SOUNDS_WAITING)
+        self.packets: Mailbox[tuple[float, SoundPacket]] = Mailbox(SOUNDS_WAITING)
 
     def put(self, beat: Beat, now: float) -> None:
         """Queue a tick's sound, the first packet due `now` (seconds of the event loop's clock)."""
         for index, packet in enumerate(beat.sound):
             self.packets.put((now + index * _PACKET_S, packet))
 
-    async def recv(self) -> av.Packet:
+    async def recv(self) -> SoundPacket:
         """The next packet, when it is due; a packet revoked by an interrupt while it waited is not sent."""
         clock = asyncio.get_running_loop().time
         while True:

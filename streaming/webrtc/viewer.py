@@ -47,7 +47,6 @@ def set_picture_bitrate(kbps: int) -> None:
     aiortc's own limits, made for video calls, blur a presenter of 720x720. They are module constants, so this
     holds for the whole process.
     """
-    for codec in (h264, vpx):
-        codec.DEFAULT_BITRATE = 1000 * kbps
-        codec.MIN_BITRATE = 1000 * kbps // 3
-        codec.MAX_BITRATE = 1000 * kbps * 3 // 2
+    h264.DEFAULT_BITRATE = vpx.DEFAULT_BITRATE = 1000 * kbps
+    h264.MIN_BITRATE = vpx.MIN_BITRATE = 1000 * kbps // 3
+    h264.MAX_BITRATE = vpx.MAX_BITRATE = 1000 * kbps * 3 // 2

@@ -59,6 +59,18 @@ async def test_presenter_is_there_soon_and_moves(page: Page, context: BrowserCon
     assert not await page.is_visible("#lower-third")
 
 
+async def test_first_picture_comes_within_a_second(page: Page) -> None:
+    waited_ms = await page.evaluate(
+        """() => new Promise((resolve) => {
+             const start = performance.now();
+             const video = document.getElementById('video');
+             video.addEventListener('playing', () => resolve(performance.now() - start));
+             document.getElementById('connect').click();
+           })"""
+    )
+    assert waited_ms <= 1000
+
+
 async def test_text_is_spoken_and_escape_interrupts(page: Page, context: BrowserContext) -> None:
     session = await connect(page)
     await page.fill("#text", LONG_TEXT)
@@ -222,6 +234,17 @@ async def test_session_ended_by_the_server_is_explained(page: Page, context: Bro
     await page.click("#lang-en")
     await connect(page)
     assert not await page.is_visible("#alert")
+
+
+async def test_cut_view_comes_back(page: Page, context: BrowserContext) -> None:
+    async with page.expect_response(lambda r: r.url.endswith("/whep") and r.status == 201) as view:
+        await connect(page)
+    cut = await context.request.delete((await view.value).headers["location"])
+    assert cut.ok
+    await wait_for_tally(page, "reconnecting")
+    await wait_for_tally(page, "standby")
+    assert not await page.is_visible("#alert")
+    assert await frames_in(page, 2.0) >= 25
 
 
 async def test_server_that_does_not_answer_is_explained(page: Page) -> None:

@@ -78,3 +78,13 @@ def exchange(http: httpx.AsyncClient, url: str, locations: list[str] | None = No
         return response.text
 
     return post
+
+
+async def eventually(check: Callable[[], bool | Awaitable[bool]], timeout_s: float = 10) -> None:
+    """Wait until `check` holds; fail when it does not in time."""
+    for _ in range(round(timeout_s / 0.02)):
+        held = check()
+        if held if isinstance(held, bool) else await held:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come to hold in time")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.picture.yuv import to_rgb
 from streaming.webrtc.client import Watcher
+from tests.streaming.conftest import eventually
 
 Signal = NDArray[np.float64]
 
@@ -36,11 +37,9 @@ class Recorder:
                 return
             into.append((frame.pts, clock(), frame))
 
-    async def until(self, count: int, timeout: float = 20) -> None:
+    async def until(self, count: int) -> None:
         """Wait for so many pictures."""
-        async with asyncio.timeout(timeout):
-            while len(self.pictures) < count:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: len(self.pictures) >= count, 30)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -56,7 +55,7 @@ class Recorder:
         return {tick: float(np.sqrt(np.mean(values))) for tick, values in energy.items()}
 
     def gape(self) -> dict[int, float]:
-        """How far the fake mouth is open (share of dark pixels in the lower middle) by tick from the first."""
+        """How far the fake mouth is open (share of dark pixels in the middle) by tick from the first."""
         return {pts // 3600: _dark(frame) for pts, _, frame in self.pictures}
 
 

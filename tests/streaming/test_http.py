@@ -10,6 +10,7 @@ from streaming.cast import EngineCast
 from streaming.server import create_app
 from streaming.settings import Settings
 from tests.fakes import FRAME_SIZE, FakeMouth
+from tests.streaming.conftest import eventually
 
 
 def sentence(response: httpx.Response) -> str:
@@ -64,7 +65,12 @@ async def test_a_session_lives_from_post_to_delete(http: httpx.AsyncClient) -> N
     assert status["avatar"] == "other"
     assert status["state"] == "waiting"
     assert status["ticks"] > 0
-    assert (status["mic"], status["viewers"], status["speaking"], status["backlog_ms"]) == (False, 0, False, 0)
+    assert (status["mic"], status["viewers"], status["speaking"], status["backlog_ms"]) == (
+        False,
+        0,
+        False,
+        0,
+    )
     assert set(status["tick_lateness_ms"]) == {"p50", "p95", "p99"}
     assert status["mouth"] == {"runtime": "fake", "precision": "u8", "ms_per_frame": 0}
     assert 0 <= status["late_ticks_ratio"] <= 1
@@ -149,16 +155,20 @@ async def test_a_body_that_is_no_json_is_422(http: httpx.AsyncClient, session: d
 async def test_mandarin_text_gets_a_mandarin_voice(http: httpx.AsyncClient, session: dict[str, str]) -> None:
     response = await http.post(f"/v1/sessions/{session['id']}/speak", json={"text": "大家好，这是 Koubo。"})
     assert response.json() == {"voice": "cmn"}
-    async with asyncio.timeout(10):
-        while not (await http.get(f"/v1/sessions/{session['id']}")).json()["speaking"]:
-            await asyncio.sleep(0.02)
+
+    async def reached() -> bool:
+        return bool((await http.get(f"/v1/sessions/{session['id']}")).json()["speaking"])
+
+    await eventually(reached)
 
 
 async def test_too_many_texts_are_429(http: httpx.AsyncClient, session: dict[str, str]) -> None:
     # About 100 s of speech each: the first waits for the mouth, two more wait for it, the next is refused.
     codes = []
     for _ in range(5):
-        response = await http.post(f"/v1/sessions/{session['id']}/speak", json={"text": "one two three. " * 13})
+        response = await http.post(
+            f"/v1/sessions/{session['id']}/speak", json={"text": "one two three. " * 13}
+        )
         codes.append(response.status_code)
         await asyncio.sleep(0.1)
     assert codes == [202, 202, 202, 429, 429]
@@ -200,9 +210,11 @@ async def test_an_abandoned_session_closes_itself(avatars: Path) -> None:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://koubo.test") as http,
     ):
         address = (await http.post("/v1/sessions")).headers["Location"]
-        async with asyncio.timeout(10):
-            while (await http.get(address)).status_code == 200:
-                await asyncio.sleep(0.05)
+
+        async def reached() -> bool:
+            return (await http.get(address)).status_code != 200
+
+        await eventually(reached)
 
 
 async def test_a_foreign_origin_is_let_in_only_where_it_is_allowed(avatars: Path) -> None:

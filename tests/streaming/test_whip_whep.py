@@ -12,8 +12,9 @@ from streaming.cast import EngineCast
 from streaming.server import create_app
 from streaming.settings import IceServer, Settings
 from streaming.webrtc.client import ClipTrack, Watcher, publish
+from streaming.webrtc.ending import close_connection
 from tests.fakes import FakeMouth, speech_like
-from tests.streaming.conftest import SDP, exchange
+from tests.streaming.conftest import SDP, eventually, exchange
 
 FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
 CANDIDATE = "a=candidate:1 1 udp 2122260223 192.0.2.77 61764 typ host generation 0 ufrag {} network-id 1"
@@ -26,7 +27,7 @@ async def offer() -> AsyncIterator[str]:
     pc.addTransceiver("audio", direction="sendonly")
     await pc.setLocalDescription()
     yield pc.localDescription.sdp
-    await pc.close()
+    await close_connection(pc)
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ async def test_another_content_type_is_415(
         b"v=0\r\n",
         b"\xff\xfe\x00",
         b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio\r\n",
-        b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111\r\n",
+        b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111\r\n",
         b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 999\r\n",
     ],
 )
@@ -96,7 +97,9 @@ async def test_a_malformed_offer_is_400(
     assert "SDP" in response.json()["detail"]
 
 
-@pytest.mark.parametrize("missing", ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=rtcp-mux", "m=", "a=rtpmap"])
+@pytest.mark.parametrize(
+    "missing", ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=rtcp-mux", "m=", "a=rtpmap"]
+)
 async def test_an_offer_without_what_it_needs_is_refused_and_leaves_nothing(
     http: httpx.AsyncClient, session: dict[str, str], offer: str, missing: str
 ) -> None:
@@ -143,10 +146,12 @@ async def test_too_many_viewers_are_503(http: httpx.AsyncClient, session: dict[s
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) > 0
     for watcher in watchers:
-        await watcher.pc.close()
+        await watcher.close()
 
 
-@pytest.mark.parametrize(("kind", "direction"), [("whip", "recvonly"), ("whep", "sendonly"), ("whep", "inactive")])
+@pytest.mark.parametrize(
+    ("kind", "direction"), [("whip", "recvonly"), ("whep", "sendonly"), ("whep", "inactive")]
+)
 async def test_media_that_flows_the_wrong_way_is_406(
     http: httpx.AsyncClient, session: dict[str, str], offer: str, kind: str, direction: str
 ) -> None:
@@ -163,7 +168,7 @@ async def test_two_tracks_of_a_kind_are_406(http: httpx.AsyncClient, session: di
     await pc.setLocalDescription()
     response = await http.post(session["whip"], content=pc.localDescription.sdp, headers=SDP)
     assert response.status_code == 406
-    await pc.close()
+    await close_connection(pc)
 
 
 async def test_a_microphone_without_sound_is_406(http: httpx.AsyncClient, session: dict[str, str]) -> None:
@@ -173,7 +178,7 @@ async def test_a_microphone_without_sound_is_406(http: httpx.AsyncClient, sessio
     response = await http.post(session["whip"], content=pc.localDescription.sdp, headers=SDP)
     assert response.status_code == 406
     assert "audio" in response.json()["detail"]
-    await pc.close()
+    await close_connection(pc)
 
 
 async def test_a_camera_beside_the_microphone_is_not_taken(
@@ -187,7 +192,7 @@ async def test_a_camera_beside_the_microphone_is_not_taken(
     assert response.status_code == 201
     assert "a=inactive" in response.text.partition("m=video")[2]
     await pc.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
-    await pc.close()
+    await close_connection(pc)
 
 
 async def test_a_viewer_that_offers_to_send_too_is_answered_sendonly(
@@ -202,7 +207,7 @@ async def test_a_viewer_that_offers_to_send_too_is_answered_sendonly(
     assert response.text.count("a=sendonly") == 2
     assert "opus" in response.text
     assert "PCMU" not in response.text
-    await pc.close()
+    await close_connection(pc)
 
 
 async def test_trickle_follows_the_entity_tag_rules(
@@ -210,7 +215,8 @@ async def test_trickle_follows_the_entity_tag_rules(
 ) -> None:
     address, etag = published.headers["location"], published.headers["etag"]
     user = ufrag(offer)
-    body = f"a=ice-ufrag:{user}\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n{CANDIDATE.format(user)}\r\na=end-of-candidates\r\n"
+    lines = [f"a=ice-ufrag:{user}", "m=audio 9 RTP/AVP 0", "a=mid:0", CANDIDATE.format(user)]
+    body = "\r\n".join([*lines, "a=end-of-candidates", ""])
     good = await http.patch(address, content=body, headers=FRAGMENT | {"If-Match": etag})
     assert (good.status_code, good.content) == (204, b"")
     assert "etag" not in good.headers
@@ -219,7 +225,9 @@ async def test_trickle_follows_the_entity_tag_rules(
     assert (missing.status_code, "If-Match" in missing.json()["detail"]) == (428, True)
     stale = await http.patch(address, content=body, headers=FRAGMENT | {"If-Match": '"another"'})
     assert stale.status_code == 412
-    wrong = await http.patch(address, content=body, headers={"If-Match": etag, "Content-Type": "application/sdp"})
+    wrong = await http.patch(
+        address, content=body, headers={"If-Match": etag, "Content-Type": "application/sdp"}
+    )
     assert wrong.status_code == 415
 
 
@@ -233,8 +241,12 @@ async def test_an_ice_restart_is_422_and_the_connection_stays(
     assert (await http.delete(address)).status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"nonsense", b"a=candidate:1 1 udp", b"\xff", b"a=candidate:1 x udp y z 1 typ host"])
-async def test_a_malformed_fragment_is_400(http: httpx.AsyncClient, published: httpx.Response, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"nonsense", b"a=candidate:1 1 udp", b"\xff", b"a=candidate:1 x udp y z 1 typ host"]
+)
+async def test_a_malformed_fragment_is_400(
+    http: httpx.AsyncClient, published: httpx.Response, body: bytes
+) -> None:
     response = await http.patch(
         published.headers["location"],
         content=body,
@@ -261,7 +273,9 @@ async def test_candidates_that_cannot_be_used_are_left_out_silently(
     assert response.status_code == 204
 
 
-async def test_a_client_that_trickles_everything_connects(http: httpx.AsyncClient, session: dict[str, str]) -> None:
+async def test_a_client_that_trickles_everything_connects(
+    http: httpx.AsyncClient, session: dict[str, str]
+) -> None:
     watcher = Watcher()
     found: list[str] = []
     tags: list[str] = []
@@ -279,10 +293,12 @@ async def test_a_client_that_trickles_everything_connects(http: httpx.AsyncClien
     response = await http.patch(tags[0], content=body, headers=FRAGMENT | {"If-Match": tags[1]})
     assert response.status_code == 204
     await asyncio.wait_for(watcher.pictures.recv(), 10)
-    await watcher.pc.close()
+    await watcher.close()
 
 
-async def test_mdns_names_do_not_delay_the_connection(http: httpx.AsyncClient, session: dict[str, str]) -> None:
+async def test_mdns_names_do_not_delay_the_connection(
+    http: httpx.AsyncClient, session: dict[str, str]
+) -> None:
     watcher = Watcher()
     post = exchange(http, session["whep"])
 
@@ -297,7 +313,7 @@ async def test_mdns_names_do_not_delay_the_connection(http: httpx.AsyncClient, s
     # Resolving would take a second for each name before the answer.
     assert asyncio.get_running_loop().time() - began < 1
     await asyncio.wait_for(watcher.pictures.recv(), 10)
-    await watcher.pc.close()
+    await watcher.close()
 
 
 @pytest.mark.parametrize("kind", ["whip", "whep"])
@@ -362,19 +378,27 @@ async def test_a_client_that_never_connects_is_dropped(avatars: Path, offer: str
     ):
         whip = (await http.post("/v1/sessions")).json()["whip"]
         address = (await http.post(whip, content=offer, headers=SDP)).headers["location"]
-        async with asyncio.timeout(10):
-            while (await http.get(address)).status_code == 204:
-                await asyncio.sleep(0.05)
+
+        async def reached() -> bool:
+            return (await http.get(address)).status_code != 204
+
+        await eventually(reached)
         assert (await http.post(whip, content=offer, headers=SDP)).status_code == 201
 
 
-async def test_a_microphone_that_hangs_up_frees_its_place(http: httpx.AsyncClient, session: dict[str, str]) -> None:
+async def test_a_microphone_that_hangs_up_frees_its_place(
+    http: httpx.AsyncClient, session: dict[str, str]
+) -> None:
     address = f"/v1/sessions/{session['id']}"
     sender = await publish(ClipTrack(speech_like(1.0)), exchange(http, session["whip"]))
-    async with asyncio.timeout(10):
-        while not (await http.get(address)).json()["mic"]:
-            await asyncio.sleep(0.02)
-    await sender.close()
-    async with asyncio.timeout(10):
-        while (await http.get(address)).json()["state"] != "waiting":
-            await asyncio.sleep(0.02)
+
+    async def reached() -> bool:
+        return bool((await http.get(address)).json()["mic"])
+
+    await eventually(reached)
+    await close_connection(sender)
+
+    async def free() -> bool:
+        return bool((await http.get(address)).json()["state"] == "waiting")
+
+    await eventually(free)

@@ -8,7 +8,14 @@ class Conv(nn.Module):
     """Convolution, batch norm, ReLU; with `residual` the input is added before the ReLU."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1, *, residual: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        padding: int = 1,
+        *,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)

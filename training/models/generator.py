@@ -5,6 +5,7 @@ for every tick. Between them lies the code: a bottleneck of named mouth shapes, 
 can be learned from the true code, the ear from all speech there is, and both joined afterwards.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +25,11 @@ class FaceEncoder(nn.Module):
         super().__init__()
         widths = preset.widths
         modules: list[nn.Module] = [Conv(6, widths[0], 7, 1, 3)]
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(widths):
             modules.append(nn.Sequential(Conv(inputs, outputs, 3, 2, 1), *residuals(outputs, preset.blocks)))
-        modules.append(nn.Sequential(Conv(widths[-1], widths[-1], 3, 1, 0), Conv(widths[-1], widths[-1], 1, 1, 0)))
+        modules.append(
+            nn.Sequential(Conv(widths[-1], widths[-1], 3, 1, 0), Conv(widths[-1], widths[-1], 1, 1, 0))
+        )
         self.stages = nn.ModuleList(modules)
 
     def forward(self, face: Tensor) -> list[Tensor]:
@@ -67,7 +70,9 @@ class Decoder(nn.Module):
         super().__init__()
         widths = preset.widths
         deepest = widths[-1]
-        self.embed = nn.Sequential(nn.Linear(CODE, deepest), nn.ReLU(), nn.Linear(deepest, deepest), nn.ReLU())
+        self.embed = nn.Sequential(
+            nn.Linear(CODE, deepest), nn.ReLU(), nn.Linear(deepest, deepest), nn.ReLU()
+        )
         self.open = nn.Sequential(Up(2 * deepest, deepest, opening=True), *residuals(deepest, preset.blocks))
         stages: list[nn.Module] = []
         for inputs, outputs in zip(widths[:0:-1], widths[-2::-1], strict=True):

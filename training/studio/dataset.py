@@ -60,7 +60,9 @@ def render_pairs(
 ) -> None:
     """Renders `pairs` idle and speaking pictures of one character into `output`/NAME (resumable)."""
     if not corpus:
-        raise BadMediaError("None of the speech could be aligned; give English recordings of whole sentences.")
+        raise BadMediaError(
+            "None of the speech could be aligned; give English recordings of whole sentences."
+        )
     folder = output / character.stem
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng([seed, sum(character.stem.encode())])
@@ -74,7 +76,12 @@ def render_pairs(
             jobs.append((folder / f"{name}-speaking.jpg", take.spec(i)))
         render_jobs(character, _random_look(random), jobs, workers=workers, progress=progress)
         records += [
-            {"name": name, "speech": moment[0], "tick": moment[1], "code": np.round(take.mouth[i], 4).tolist()}
+            {
+                "name": name,
+                "speech": moment[0],
+                "tick": moment[1],
+                "code": np.round(take.mouth[i], 4).tolist(),
+            }
             for i, (name, moment) in enumerate(zip(names, moments, strict=True))
         ]
     partial = folder / "pairs.part"
@@ -91,17 +98,20 @@ def _draw_take(
             codes.append(_random_code(random))
             moments.append((None, None))
             continue
-        utterance = corpus[random.integers(len(corpus))]
+        utterance = corpus[int(random.integers(len(corpus)))]
         tick = int(random.integers(len(utterance.mouth)))
         codes.append(utterance.mouth[tick])
         moments.append((utterance.path.name, tick))
-    long_take = perform(np.zeros((count * 40, len(VISEMES)), np.float32), int(random.integers(2**31)), sway=1.6)
+    long_take = perform(
+        np.zeros((count * 40, len(VISEMES)), np.float32), int(random.integers(2**31)), sway=1.6
+    )
     # Moments far apart: each pair has a pose of its own.
     return (
-        Performance(np.array(codes, np.float32), long_take.head[::40], long_take.blink[::40], long_take.breath[::40]),
+        Performance(
+            np.array(codes, np.float32), long_take.head[::40], long_take.blink[::40], long_take.breath[::40]
+        ),
         moments,
     )
-
 
 
 def _random_code(random: np.random.Generator) -> Floats:
@@ -119,11 +129,22 @@ def _random_look(random: np.random.Generator) -> Look:
     return replace(
         CLOSE_UP,
         fov=float(random.uniform(18.5, 22.0)),
-        backdrop={"top": tint(0.1, 0.6), "bottom": tint(0.05, 0.35), "glow": tint(0.5, 1.0), "seed": int(random.integers(999))},
+        backdrop={
+            "top": tint(0.1, 0.6),
+            "bottom": tint(0.05, 0.35),
+            "glow": tint(0.5, 1.0),
+            "seed": int(random.integers(999)),
+        },
         light={
             "ambient": float(random.uniform(1.0, 2.0)),
             "lamps": [
-                [tint(0.85, 1.0), float(random.uniform(1.3, 2.4)), side * float(random.uniform(0.3, 1.3)), 0.9, 1.6],
+                [
+                    tint(0.85, 1.0),
+                    float(random.uniform(1.3, 2.4)),
+                    side * float(random.uniform(0.3, 1.3)),
+                    0.9,
+                    1.6,
+                ],
                 [tint(0.8, 1.0), float(random.uniform(0.4, 1.1)), -side * 1.2, 0.4, 1.0],
             ],
         },

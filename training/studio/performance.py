@@ -82,7 +82,8 @@ def _drift(frames: int, random: np.random.Generator) -> Floats:
         weight * np.sin(2 * np.pi * (rate * random.uniform(0.8, 1.2)) * time + random.uniform(0, 2 * np.pi))
         for weight, rate in ((0.6, 0.11), (0.35, 0.27), (0.2, 0.55))
     ]
-    return np.sum(waves, axis=0).astype(np.float32)
+    motion: Floats = np.sum(waves, axis=0).astype(np.float32)
+    return motion
 
 
 def _periodic(phase: NDArray[np.float64], random: np.random.Generator) -> Floats:
@@ -90,7 +91,8 @@ def _periodic(phase: NDArray[np.float64], random: np.random.Generator) -> Floats
         weight * np.sin(turns * phase + random.uniform(0, 2 * np.pi))
         for weight, turns in ((0.6, 1), (0.35, 3), (0.15, 5))
     ]
-    return np.sum(waves, axis=0).astype(np.float32)
+    motion: Floats = np.sum(waves, axis=0).astype(np.float32)
+    return motion
 
 
 def _breath(frames: int) -> Floats:

@@ -95,7 +95,9 @@ def stage(character: Path, look: Look) -> Iterator[StudioPage]:
                 raise BadMediaError(f"{character.name} cannot be loaded as a GLB character.") from error
             if found["missing"] or not found["head"]:
                 what = ", ".join(found["missing"]) or "a bone named Head"
-                raise BadMediaError(f"{character.name} cannot talk: it lacks {what}; use a character with visemes.")
+                raise BadMediaError(
+                    f"{character.name} cannot talk: it lacks {what}; use a character with visemes."
+                )
             yield StudioPage(page)
         finally:
             browser.close()
@@ -104,9 +106,13 @@ def stage(character: Path, look: Look) -> Iterator[StudioPage]:
 def chromium() -> str:
     """Path of the Chromium program (KOUBO_CHROMIUM or the PATH)."""
     named = os.environ.get("KOUBO_CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = named or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if not found:
-        raise MissingToolError("Chromium is not installed; install it (Debian: apt install chromium) or set KOUBO_CHROMIUM.")
+        raise MissingToolError(
+            "Chromium is not installed; install it (Debian: apt install chromium) or set KOUBO_CHROMIUM."
+        )
     return found
 
 
@@ -121,16 +127,22 @@ def three_folder() -> Path:
     if target.is_dir():
         return target
     if not shutil.which("npm"):
-        raise MissingToolError("The studio fetches three.js with npm, which is not installed; install Node.js once.")
+        raise MissingToolError(
+            "The studio fetches three.js with npm, which is not installed; install Node.js once."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         command = ["npm", "pack", f"three@{THREE_VERSION}", "--json", "--pack-destination", scratch]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise MissingToolError(f"three.js {THREE_VERSION} could not be fetched with npm; check the network and retry.")
+            raise MissingToolError(
+                f"three.js {THREE_VERSION} could not be fetched with npm; check the network and retry."
+            )
         archive = Path(scratch) / f"three-{THREE_VERSION}.tgz"
         if hashlib.sha512(archive.read_bytes()).hexdigest() != _three_sha512():
-            raise MissingToolError(f"three.js {THREE_VERSION} arrived with a wrong hash; clear the npm cache and retry.")
+            raise MissingToolError(
+                f"three.js {THREE_VERSION} arrived with a wrong hash; clear the npm cache and retry."
+            )
         with tarfile.open(archive) as packed:
             packed.extractall(scratch, filter="data")
         (Path(scratch) / "package").replace(target)
@@ -147,12 +159,16 @@ def _check_glb(character: Path) -> None:
         raise BadMediaError(f"There is no character file at {character}; check the path.")
     with character.open("rb") as file:
         if file.read(4) != b"glTF":
-            raise BadMediaError(f"{character.name} is not a GLB file; export the character as binary glTF (.glb).")
+            raise BadMediaError(
+                f"{character.name} is not a GLB file; export the character as binary glTF (.glb)."
+            )
 
 
 @contextmanager
 def _served(character: Path) -> Iterator[str]:
-    handler = functools.partial(_Handler, {"/character.glb": character}, {"/three/": three_folder(), "/page/": _PAGE})
+    handler = functools.partial(
+        _Handler, {"/character.glb": character}, {"/three/": three_folder(), "/page/": _PAGE}
+    )
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, name="studio-files", daemon=True)
         thread.start()

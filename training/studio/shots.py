@@ -34,7 +34,7 @@ Job = tuple[Path, FrameSpec]
 PORTRAIT = Look(720, 720, fov=24.0, view=(0.0, 0.03, 1.32), aim=(0.0, -0.035))
 """Head and shoulders, as a presenter is usually framed."""
 
-_WALLS = (
+_WALLS: tuple[dict[str, str | int], ...] = (
     {"top": "#46596b", "bottom": "#1f2a35", "glow": "#ffcf9e", "seed": 3},
     {"top": "#5a5348", "bottom": "#26221d", "glow": "#ffd9a8", "seed": 7},
     {"top": "#3f5550", "bottom": "#1a2624", "glow": "#bfe8ff", "seed": 11},
@@ -71,7 +71,9 @@ def render_speech(
     samples = load_speech(speech)
     phones = align_cached(samples, cache_folder() / "phones")
     if not phones:
-        raise BadMediaError(f"No English speech was found in {speech.name}; give a recording of clear sentences.")
+        raise BadMediaError(
+            f"No English speech was found in {speech.name}; give a recording of clear sentences."
+        )
     _render_take(character, samples, phones, output, motion, look, seed, workers, progress)
 
 

@@ -86,8 +86,8 @@ _IPA: dict[str, str] = {
 """The first letters of IPA symbols, as espeak-ng names its phonemes, to the nearest ARPAbet phone."""
 
 
-_VOWELS = frozenset("AA AE AH AO EH ER IH IY UH UW".split())
-_SIBILANTS = frozenset("S Z SH ZH".split())
+_VOWELS = frozenset(["AA", "AE", "AH", "AO", "EH", "ER", "IH", "IY", "UH", "UW"])
+_SIBILANTS = frozenset(["S", "Z", "SH", "ZH"])
 
 
 def shapes_of(label: str) -> tuple[Shape, ...]:
@@ -172,7 +172,8 @@ def _close(curves: NDArray[np.float32], closure: NDArray[np.float32]) -> NDArray
     closed = curves * (1 - np.maximum(mpb, 0.85 * fv))[:, None]
     closed[:, VISEMES.index("MPB")] = mpb
     closed[:, VISEMES.index("FV")] = fv * (1 - mpb)
-    return np.clip(closed, 0, 1).astype(np.float32)
+    limited: NDArray[np.float32] = np.clip(closed, 0, 1).astype(np.float32)
+    return limited
 
 
 def _shifted(values: NDArray[np.float32], shift: int) -> NDArray[np.float32]:

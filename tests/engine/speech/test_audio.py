@@ -19,7 +19,7 @@ def test_any_format_and_rate_becomes_16_khz_mono(tmp_path: Path, suffix: str) ->
     soundfile.write(path, np.stack([tone, tone], axis=1), 44100)
     samples = load_speech(path)
     assert samples.dtype == np.float32
-    assert samples.size == pytest.approx(16000, abs=40)
+    assert samples.size == pytest.approx(16000, abs=64)  # Vorbis may lose a few at its end
     spectrum = np.abs(np.fft.rfft(samples[1000:15000]))
     assert np.fft.rfftfreq(14000, 1 / 16000)[spectrum.argmax()] == pytest.approx(440, abs=2)
     assert np.abs(samples[2000:14000]).max() == pytest.approx(0.4, abs=0.03)

@@ -1,0 +1,160 @@
+"""Avatar packages: loading, finding, and every kind of damage."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.anchor import package
+from engine.anchor.card import CARD, read_card, write_card
+from engine.anchor.crop import extract
+from engine.anchor.package import Avatar, find_avatar, list_avatars, mouth_size
+from engine.errors import AvatarError
+from tests.fakes import FRAME_SIZE, FRAMES, SIZE, paint_face
+
+
+@pytest.fixture
+def copy(avatar_folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(avatar_folder, tmp_path / "avatars" / "fake")
+
+
+def test_loads_frames_mask_and_faces(avatar: Avatar) -> None:
+    assert (avatar.name, avatar.frames, avatar.size, avatar.crop_size) == ("fake", FRAMES, FRAME_SIZE, SIZE)
+    width, height = FRAME_SIZE
+    assert avatar.frame(0).shape == (height * 3 // 2, width)
+    assert np.abs(avatar.rgb(3).astype(int) - paint_face(width, height, seed=3)).mean() < 4
+    assert avatar.mask.shape == (SIZE, SIZE)
+    assert avatar.mask.max() == 1
+    np.testing.assert_array_equal(avatar.face(2), extract(avatar.rgb(2), avatar.card.crops[2], SIZE))
+    assert avatar.face(2) is avatar.face(2)
+
+
+def test_what_is_shared_cannot_be_changed(avatar: Avatar) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        avatar.frame(0)[0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        avatar.face(0)[0, 0] = 1
+
+
+def test_a_card_comes_back_as_it_was_written(avatar: Avatar, tmp_path: Path) -> None:
+    write_card(tmp_path, avatar.card)
+    card = read_card(tmp_path)
+    for crop, before in zip(card.crops, avatar.card.crops, strict=True):
+        assert crop.cx == pytest.approx(before.cx, abs=1e-4)
+        assert crop.angle == pytest.approx(before.angle, abs=1e-6)
+    assert card == avatar.card
+
+
+def test_a_mouth_may_be_shared_beside_the_package(copy: Path) -> None:
+    shutil.move(copy / "mouth", copy.parent / "mouths" / "tiny")
+    change(mouth="../mouths/tiny")(copy)
+    assert Avatar.load(copy).mouth == (copy.parent / "mouths" / "tiny").resolve()
+
+
+def change(**fields: Any) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        card = json.loads((folder / CARD).read_text())
+        (folder / CARD).write_text(json.dumps({**card, **fields}))
+
+    return apply
+
+
+def without(key: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        card = json.loads((folder / CARD).read_text())
+        del card[key]
+        (folder / CARD).write_text(json.dumps(card))
+
+    return apply
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def overwrite(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:3000]) and None
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (remove(CARD), "no avatar package"),
+        (overwrite(CARD, b"{"), "damaged"),
+        (overwrite(CARD, b"\xff\xfe\x00"), "damaged"),
+        (overwrite(CARD, b"[]"), "no JSON object"),
+        (change(schema=2), "schema 2"),
+        (change(fps=30), "fps is 30"),
+        (change(loop="sideways"), "sideways"),
+        (change(size=[161, 192]), "odd"),
+        (change(size=[160]), "damaged"),
+        (change(size="big"), "size"),
+        (change(crops=[]), "0 crops"),
+        (change(frames=9), "10 crops for 9"),
+        (change(crops=[[1, 2, 3]] * FRAMES), "damaged"),
+        (change(crops=[[1, 2, float("nan"), 0]] * FRAMES), "crops holds nan"),
+        (change(crops=[[1, 2, 0, 0]] * FRAMES), "side 0"),
+        (change(crop_size=True), "crop_size"),
+        (change(title="Fake"), "title"),
+        (change(licence=None), "licence is no text"),
+        (without("consent"), "consent is missing"),
+        (remove("anchor.mp4"), "anchor.mp4"),
+        (overwrite("anchor.mp4", b"no video"), "anchor.mp4"),
+        (cut("anchor.mp4"), "damaged"),
+        (change(crops=[[80, 110, 90, 0]] * 4, frames=4), "holds 10 pictures"),
+        (change(size=[192, 160]), "another size"),
+        (remove("mask.png"), "mask.png"),
+        (overwrite("mask.png", b"no picture"), "mask.png"),
+        (change(crop_size=96), "mask.png|mouth draws"),
+        (change(mouth="../../mouth"), "outside"),
+        (change(mouth="/etc"), "outside"),
+        (change(mouth="elsewhere"), "lacks"),
+        (remove("mouth/mouth_decoder.onnx"), "mouth_decoder.onnx"),
+        (overwrite("mouth/model.json", b"{}"), "model.json"),
+        (overwrite("mouth/model.json", b'{"schema": 9, "size": 64}'), "schema 9"),
+        (overwrite("mouth/model.json", b'{"schema": 1, "size": 96}'), "mouth draws 96"),
+    ],
+)
+def test_damage_is_told_in_one_sentence(copy: Path, damage: Callable[[Path], None], says: str) -> None:
+    damage(copy)
+    with pytest.raises(AvatarError, match=says) as caught:
+        Avatar.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mouth_without_a_sheet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AvatarError, match=r"model\.json"):
+        mouth_size(tmp_path)
+
+
+def test_avatars_are_found_by_name_and_by_path(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(package, "_PACKAGED", tmp_path / "shipped")
+    monkeypatch.setenv("KOUBO_AVATARS", str(copy.parent))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shutil.copytree(copy, tmp_path / "home" / ".local" / "share" / "koubo" / "avatars" / "mine")
+    shutil.copytree(copy, tmp_path / "home" / ".local" / "share" / "koubo" / "avatars" / "fake")
+    assert list_avatars() == ["fake", "mine"]
+    assert find_avatar("fake") == copy
+    assert find_avatar(str(copy)) == copy
+    with pytest.raises(AvatarError, match="'nobody'; known avatars: fake, mine"):
+        find_avatar("nobody")
+    with pytest.raises(AvatarError, match="no avatar"):
+        find_avatar("../avatars")
+
+
+def test_no_avatar_at_all_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(package, "_PACKAGED", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KOUBO_AVATARS", raising=False)
+    with pytest.raises(AvatarError, match="none is installed"):
+        find_avatar("ada")

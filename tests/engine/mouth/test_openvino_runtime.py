@@ -1,0 +1,131 @@
+"""The OpenVINO runtime on a tiny mouth that keeps the ONNX contract."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from engine.anchor.crop import Picture
+from engine.errors import AvatarError
+from engine.mouth.openvino_runtime import OpenVinoMouth, has_bf16
+from engine.speech.mel import Mel
+from tests.tiny_mouth import write_tiny_mouth
+
+SIZE = 48
+LOUD: Mel = np.full((1, 80, 16), 0.0, np.float32)
+SILENT: Mel = np.full((1, 80, 16), -4.0, np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_mouth(tmp_path_factory.mktemp("mouth"), SIZE)
+
+
+@pytest.fixture(scope="module")
+def mouth(folder: Path) -> OpenVinoMouth:
+    return OpenVinoMouth(folder, threads=1, precision="f32")
+
+
+def faces(count: int) -> Picture:
+    return np.random.default_rng(1).integers(100, 250, (count, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def test_says_what_it_is(mouth: OpenVinoMouth, folder: Path) -> None:
+    assert (mouth.name, mouth.precision, mouth.size) == ("openvino", "f32", SIZE)
+    assert OpenVinoMouth(folder, threads=1).precision == ("bf16" if has_bf16() else "f32")
+
+
+def test_features_are_half_precision_maps_largest_first(mouth: OpenVinoMouth) -> None:
+    features = mouth.encode(faces(3))
+    assert len(features) == 3
+    assert [(m.dtype, m.shape) for m in features[0]] == [("float16", (3, SIZE, SIZE)), ("float16", (3, 1, 1))]
+
+
+def test_silence_leaves_the_face_and_sound_opens_it(mouth: OpenVinoMouth) -> None:
+    idle = faces(1)
+    features = mouth.encode(idle)
+    silent, loud = mouth.decode(SILENT, features)[0], mouth.decode(LOUD, features)[0]
+    assert np.abs(silent.astype(int) - idle[0]).max() <= 1
+    middle = slice(20, 24), slice(22, 26)
+    assert loud[middle].max() == 0
+    np.testing.assert_array_equal(loud[:10], silent[:10])
+
+
+def test_a_batch_gives_what_each_gives_alone(mouth: OpenVinoMouth) -> None:
+    features = mouth.encode(faces(3))
+    mels = np.random.default_rng(2).uniform(-4, 2, (3, 80, 16)).astype(np.float32)
+    together = mouth.decode(mels, features)
+    assert together.dtype == np.uint8
+    for number in range(3):
+        alone = mouth.decode(mels[number : number + 1], features[number : number + 1])
+        np.testing.assert_array_equal(alone[0], together[number])
+
+
+def test_bf16_is_close(folder: Path, mouth: OpenVinoMouth) -> None:
+    if not has_bf16():
+        pytest.skip("this processor has no bfloat16")
+    fast = OpenVinoMouth(folder, threads=1, precision="bf16")
+    features = mouth.encode(faces(1))
+    mel = np.full((1, 80, 16), -2.5, np.float32)
+    assert np.abs(fast.decode(mel, features).astype(int) - mouth.decode(mel, features)).max() <= 3
+
+
+def test_threads_do_not_mix_their_pictures(mouth: OpenVinoMouth) -> None:
+    idle = faces(4)
+    features = mouth.encode(idle)
+    wrong: list[int] = []
+
+    def draw(number: int) -> None:
+        for _ in range(20):
+            picture = mouth.decode(SILENT, features[number : number + 1])[0]
+            if np.abs(picture.astype(int) - idle[number]).max() > 1:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=draw, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_compiled_networks_are_kept(folder: Path, tmp_path: Path) -> None:
+    OpenVinoMouth(folder, threads=1, cache=tmp_path)
+    assert list(tmp_path.glob("*.blob"))
+
+
+def test_unequal_lengths_are_refused(mouth: OpenVinoMouth) -> None:
+    with pytest.raises(ValueError, match="1 mel windows for 2 faces"):
+        mouth.decode(LOUD, mouth.encode(faces(2)))
+
+
+@pytest.mark.parametrize("name", ["face_encoder.onnx", "mouth_decoder.onnx"])
+@pytest.mark.parametrize("content", [b"", b"no network", None])
+def test_a_damaged_network_is_told_in_one_sentence(tmp_path: Path, name: str, content: bytes | None) -> None:
+    write_tiny_mouth(tmp_path, SIZE)
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(AvatarError, match="damaged") as caught:
+        OpenVinoMouth(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_halves_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    write_tiny_mouth(tmp_path / "small", SIZE)
+    write_tiny_mouth(tmp_path / "large", 2 * SIZE)
+    (tmp_path / "large" / "mouth_decoder.onnx").replace(tmp_path / "small" / "mouth_decoder.onnx")
+    with pytest.raises(AvatarError, match="damaged"):
+        OpenVinoMouth(tmp_path / "small")
+
+
+def test_other_names_than_the_contract_are_refused(tmp_path: Path) -> None:
+    write_tiny_mouth(tmp_path, SIZE)
+    model = onnx.load(str(tmp_path / "mouth_decoder.onnx"))
+    model.graph.input[0].name = model.graph.node[0].input[0] = "sound"
+    onnx.save(model, str(tmp_path / "mouth_decoder.onnx"))
+    with pytest.raises(AvatarError, match="damaged"):
+        OpenVinoMouth(tmp_path)

@@ -1,0 +1,98 @@
+"""The server as a process: where it listens, how it ends, and what is measured of it."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from engine.errors import KouboError
+from streaming.bench import bench_live
+from streaming.server import bind, serve
+from streaming.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(KouboError, match=f"127.0.0.1:{port}.*another port"):
+            serve("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("192.0.2.99", 0), ("127.0.0.1", 70_000), ("no.such.host.invalid", 0)]
+)
+def test_an_address_that_is_not_ours_is_one_sentence(host: str, port: int) -> None:
+    with pytest.raises(KouboError, match="Cannot listen"):
+        bind(host, port)
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOUBO_MAX_SESSIONS", "3")
+    monkeypatch.setenv(
+        "KOUBO_ICE_SERVERS", '[{"url": "turn:turn.example", "username": "a", "credential": "b"}]'
+    )
+    monkeypatch.setenv("KOUBO_DATA", "unrelated")
+    settings = Settings()
+    assert settings.max_sessions == 3
+    assert settings.ice_servers[0].username == "a"
+
+
+def command(port: int, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.streaming.fake_server", str(port), str(folder)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_starts_answers_and_ends_quietly(tmp_path: Path, how: signal.Signals) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        command(port, tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{address}/healthz", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        urllib.request.urlopen(
+            urllib.request.Request(f"{address}/v1/sessions", method="POST"), timeout=20
+        ).close()
+    finally:
+        server.send_signal(how)
+        output, _ = server.communicate(timeout=20)
+    assert output == ""
+    assert server.returncode in (0, -how)
+
+
+def test_the_live_bench_measures_real_connections(tmp_path: Path) -> None:
+    report = bench_live(1, 2.0, lambda port: command(port, tmp_path))
+    assert set(report) == {
+        "sessions",
+        "ticks",
+        "late_ticks_ratio",
+        "tick_lateness_ms",
+        "mic_to_mouth_ms",
+        "rss_mb",
+    }
+    assert report["sessions"] == 1
+    assert 25 <= report["ticks"] <= 75
+    assert 0 <= report["late_ticks_ratio"] <= 1
+    # The mouth looks 105 ms ahead; nothing can be quicker than that less one packet.
+    assert 60 < report["mic_to_mouth_ms"]["p50"] < 1000
+    assert report["mic_to_mouth_ms"]["p50"] <= report["mic_to_mouth_ms"]["p99"]
+    assert report["rss_mb"] > 20
+
+
+def test_a_bench_whose_server_does_not_start_says_so() -> None:
+    with pytest.raises(KouboError, match="ended with status 3"):
+        bench_live(1, 1.0, lambda port: [sys.executable, "-c", "raise SystemExit(3)"])
