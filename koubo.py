@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -235,7 +234,35 @@ def evaluate_mouth(
     from engine.anchor.mediapipe_tracker import MediaPipeTracker
     from engine.evaluate import compare
 
-    _show("Mouth", asdict(compare(generated, reference, MediaPipeTracker)), as_json)
+    _show("Mouth", compare(generated, reference, MediaPipeTracker).as_json(), as_json)
+
+
+@evaluate_app.command("presenter")
+def evaluate_presenter(
+    avatar: Annotated[str, typer.Option(help="Name or folder of a presenter rendered by the studio.")],
+    character: Annotated[Path, typer.Option(help="The GLB character that it shows.")],
+    speech: Annotated[Path, typer.Option(help="Folder of English recordings; held-out speakers are used.")],
+    output: Annotated[Path, typer.Option(help="Folder for true and live videos, report.json, sheet.jpg.")],
+    seed: Annotated[int, typer.Option(help="Seed of the presenter's anchor.")] = 0,
+    speakers: Annotated[int, typer.Option(help="How many held-out speakers.", min=2)] = 5,
+    seconds: Annotated[float, typer.Option(help="Length of each recording.")] = 3.2,
+    workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
+    as_json: Json = False,
+) -> None:
+    """Judge a presenter's mouth on unseen speakers against the studio's true pictures."""
+    from engine.anchor.package import Avatar, find_avatar
+    from engine.mouth.openvino_runtime import OpenVinoMouth
+    from training.evaluate import judge
+    from training.split import is_held_out_speaker
+
+    package = Avatar.load(find_avatar(avatar))
+    files = [file for file in _sounds(speech) if is_held_out_speaker(file)][:speakers]
+    with _progress("true pictures") as progress:
+        verdict = judge(
+            package, character, files, output, mouth=OpenVinoMouth(package.mouth),
+            seed=seed, seconds=seconds, workers=workers, progress=progress,
+        )  # fmt: skip
+    _show(package.name, verdict.summary(), as_json)
 
 
 @bench_app.command("mouth")

@@ -101,6 +101,25 @@ def compare(generated: Path, reference: Path, new_tracker: Callable[[], FaceTrac
     return _score(mine, truth, quality)
 
 
+def apertures(video: Path, new_tracker: Callable[[], FaceTracker]) -> list[float]:
+    """Inner-lip distance over face height in each picture of `video` that shows a face.
+
+    Raises BadMediaError for no video, NoFaceError when no picture shows one.
+    """
+    tracker = new_tracker()
+    lips = _Lips([], [], [])
+    try:
+        for number, picture in enumerate(read_rgb(video)):
+            face = tracker.track(picture, number * 1000 // FRAME_RATE)
+            if face is not None:
+                lips.add(face)
+    finally:
+        tracker.close()
+    if not lips.aperture:
+        raise NoFaceError(f"{video.name} shows no face; give a video of a presenter.")
+    return lips.aperture
+
+
 def _pairs(generated: Path, reference: Path) -> Iterator[tuple[Picture, Picture]]:
     first, second = read_rgb(generated), read_rgb(reference)
     count = 0

@@ -26,8 +26,8 @@ from aiortc.mediastreams import MediaStreamError
 
 from engine.errors import KouboError
 from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK, Samples
+from engine.speech.espeak import speak
 from streaming.pacing import percentiles
-from streaming.voices.espeak import speak_piece
 from streaming.webrtc.client import PACKET_SAMPLES, ClipTrack, Exchange, Watcher, publish
 from streaming.webrtc.ending import close_connection
 from streaming.webrtc.opus import RTP_CLOCK
@@ -215,7 +215,7 @@ def _clip() -> Samples:
     """A minute of speech that never says the same twice."""
     parts: list[Samples] = []
     while sum(part.size for part in parts) < _CLIP_S * SAMPLE_RATE:
-        parts.append(speak_piece(f"This is sentence number {101 * len(parts) + 17}.", "en-us"))
+        parts.append(speak(f"This is sentence number {101 * len(parts) + 17}.", "en-us").samples)
     return np.concatenate(parts)[: int(_CLIP_S * SAMPLE_RATE)]
 
 

@@ -1,6 +1,7 @@
 """Who can go on stage: avatars by name, loaded once and shared by all their sessions."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from engine.anchor.card import read_card
 from engine.anchor.crop import Picture
 from engine.anchor.package import ANCHOR, Avatar, find_avatar, list_avatars
-from engine.errors import AvatarError
+from engine.errors import AvatarError, KouboError
 from engine.live import LiveAvatar, Tick
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.runtime import Features, MouthRuntime
@@ -23,6 +24,8 @@ from engine.picture.yuv import to_rgb
 from engine.speech.audio import Samples
 from engine.speech.mel import Mel
 from streaming.errors import Busy, NotFound
+
+logger = logging.getLogger(__name__)
 
 _TIMES_KEPT = 250
 _JPEG_QUALITY = 85
@@ -88,6 +91,10 @@ class Cast(Protocol):
 
     def preview(self, name: str) -> bytes:
         """A JPEG picture of an avatar. Raises NotFound."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Make the first session quick to open; called once when the server starts. Raises nothing."""
         ...
 
     async def enter(self, name: str | None) -> tuple[str, Part]:
@@ -167,6 +174,14 @@ class EngineCast:
             _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(to_rgb(frame), cv2.COLOR_RGB2BGR), options)
             self._previews[name] = jpeg.tobytes()
         return self._previews[name]
+
+    async def warm_up(self) -> None:
+        """Load the default avatar and compute its features; a fault is logged and told again by `enter`."""
+        try:
+            name, _ = await self.enter(None)
+            await asyncio.to_thread(self._loaded[name].features.fill)
+        except KouboError as error:
+            logger.warning("the default avatar is not ready: %s", error)
 
     async def enter(self, name: str | None) -> tuple[str, Part]:
         """A new presenter, of the default avatar when `name` is None. Raises NotFound or AvatarError."""

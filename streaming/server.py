@@ -1,5 +1,6 @@
 """The server: the app factory with its lifespan, and `serve`."""
 
+import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -48,10 +49,13 @@ def create_app(
             table = SessionTable(stage)
             metrics.watch(lambda: len(table), lambda: table.viewers)
             app.state.stage, app.state.table = stage, table
+            warming = asyncio.create_task(stage.cast.warm_up(), name="warm-up")
             try:
                 yield
             finally:
                 await table.close()
+                warming.cancel()
+                await asyncio.wait([warming])
 
     app = FastAPI(title="Koubo", lifespan=lifespan)
     add_error_handlers(app)

@@ -164,7 +164,8 @@ class Session:
     def _compute(self, slot: int) -> Beat:
         """One tick and its encoded sound; runs in a worker thread."""
         tick: Tick = self._presenter.tick()
-        return Beat(slot, tick, tuple(self._opus.encode(tick.sound, slot)))
+        # Nobody listens, nothing to encode.
+        return Beat(slot, tick, tuple(self._opus.encode(tick.sound, slot)) if self.viewers else ())
 
     def _abandoned(self) -> bool:
         now = self._clock()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -14,7 +15,7 @@ from engine.anchor.tracker import Face
 from engine.mouth.runtime import Features
 from engine.picture.video import VideoWriter
 from engine.picture.yuv import to_i420
-from engine.speech.audio import SAMPLE_RATE, Samples
+from engine.speech.audio import SAMPLE_RATE, Samples, to_pcm16
 from engine.speech.mel import Mel
 from tests.tiny_mouth import write_tiny_mouth
 
@@ -187,3 +188,22 @@ def room_noise(seconds: float, level: float = 0.003, seed: int = 0) -> Samples:
     white = np.random.default_rng(seed).normal(0, 1, round(seconds * SAMPLE_RATE) + 15)
     smooth = np.convolve(white, np.ones(16) / 4, mode="valid")
     return np.asarray(level * smooth, np.float32)
+
+
+def write_sound(path: Path, samples: Samples, rate: int) -> Path:
+    """Write float32 samples (n,) or (channels, n) in [-1, 1] as WAV, FLAC or AAC, by the suffix."""
+    channels = np.atleast_2d(samples)
+    codec = {".wav": "pcm_s16le", ".flac": "flac"}.get(path.suffix, "aac")
+    layout = "mono" if len(channels) == 1 else "stereo"
+    if codec in ("pcm_s16le", "flac"):
+        interleaved = to_pcm16(channels.T.reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=layout)
+    else:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=layout)
+    frame.sample_rate, frame.pts = rate, 0
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -16,8 +16,8 @@ _OPSET = [helper.make_opsetid("", 17)]
 def write_tiny_mouth(folder: Path, size: int) -> Path:
     """Write face_encoder.onnx, mouth_decoder.onnx and model.json for pictures of `size`; returns `folder`.
 
-    The encoder keeps the idle crop (skip0) and a 1x1 mean (skip1). The decoder darkens an ellipse at the mouth of
-    the crop as far as the middle of the mel window is loud.
+    The encoder keeps the idle crop (skip0) and a 1x1 mean (skip1). The decoder darkens an ellipse at the
+    mouth of the crop as far as the middle of the mel window is loud.
     """
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_encoder(size), str(folder / FACE_ENCODER))
@@ -75,7 +75,8 @@ def _model(
     constants: dict[str, NDArray[np.int64] | NDArray[np.float32]],
 ) -> onnx.ModelProto:
     weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    model = helper.make_model(helper.make_graph(nodes, "tiny", inputs, outputs, weights), opset_imports=_OPSET)
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=_OPSET)
     model.ir_version = 9
     onnx.checker.check_model(model)
     return model

@@ -28,9 +28,15 @@ def mouth_weight(lips: Tensor, size: int) -> Tensor:
     return weight
 
 
-def picture_loss(picture: Tensor, target: Tensor, lips: Tensor, weights: Weights) -> Tensor:
-    """Loss of pictures (n, 3, S, S) in [-1, 1] against the truth."""
-    weight = mouth_weight(lips, picture.shape[-1])
+def change_weight(target: Tensor, idle: Tensor) -> Tensor:
+    """(n, 1, S, S): up to 6 more where speech changes the picture, 0 where skin stays as it was."""
+    change = (target - idle).abs().mean(dim=1, keepdim=True)
+    return 6 * (torch.nn.functional.avg_pool2d(change, 9, 1, 4) / 0.25).clamp(max=1)
+
+
+def picture_loss(picture: Tensor, target: Tensor, idle: Tensor, lips: Tensor, weights: Weights) -> Tensor:
+    """Loss of pictures (n, 3, S, S) in [-1, 1] against the truth, given the idle picture behind them."""
+    weight = mouth_weight(lips, picture.shape[-1]) + change_weight(target, idle)
     weight = weight / weight.mean()
     l1 = ((picture - target).abs() * weight).mean()
     # The dearest term by far on a CPU: a quarter of the batch gives an unbiased estimate.

@@ -52,7 +52,7 @@ def train_picture(preset: Preset, parts: Parts, pairs: Sequence[Pair], run: Run)
         return _paint(parts, batch, batch.code)
 
     def step(batch: PictureBatch) -> Tensor:
-        return picture_loss(paint(batch), batch.target, batch.lips, Weights())
+        return _loss(paint(batch), batch)
 
     _train(plan, preset, networks, optimiser, pairs, run, step, paint)
 
@@ -81,13 +81,17 @@ def train_joint(
         # The ear's statistics come from augmented speech; clean windows must not move them.
         code = parts.ear.eval()(mels)
         picture = _paint(parts, batch, torch.where(listening[:, None], code, batch.code))
-        loss = picture_loss(picture, batch.target, batch.lips, Weights())
+        loss = _loss(picture, batch)
         return loss + code_loss(code[listening], batch.code[listening]) if listening.any() else loss
 
     def paint(batch: PictureBatch) -> Tensor:
         return _paint(parts, batch, batch.code)
 
     _train(plan, preset, networks, optimiser, heard, run, step, paint)
+
+
+def _loss(picture: Tensor, batch: PictureBatch) -> Tensor:
+    return picture_loss(picture, batch.target, batch.face[:, 3:], batch.lips, Weights())
 
 
 def _paint(parts: Parts, batch: PictureBatch, code: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ def _crop(row: list[object]) -> Crop:
 def _text(fields: dict[str, Any], key: str) -> str:
     value = fields[key]
     if not isinstance(value, str):
-        raise ValueError(f"{key} is no text")
+        raise TypeError(f"{key} is no text")
     return value
 
 

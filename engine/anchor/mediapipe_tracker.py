@@ -60,8 +60,6 @@ class MediaPipeTracker:
 
 def _mediapipe(model: Path) -> tuple[Any, Any]:
     """MediaPipe's vision module and the landmarker's options."""
-    # Its native log would fill the terminal of a command; errors still arrive as exceptions.
-    os.environ.setdefault("GLOG_minloglevel", "3")
     try:
         from mediapipe.tasks.python import BaseOptions, vision
     except ImportError as error:

@@ -141,13 +141,14 @@ def mouth_size(mouth: Path) -> int:
     path = mouth / MOUTH_SHEET
     try:
         sheet = json.loads(path.read_text(encoding="utf-8"))
-        if sheet["schema"] != 1:
-            raise ValueError(f"schema {sheet['schema']!r}, not 1")
-        return int(sheet["size"])
+        schema, size = sheet["schema"], int(sheet["size"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AvatarError(
             f"The mouth sheet {path} is missing or damaged ({error!r}); export the mouth again."
         ) from error
+    if schema != 1:
+        raise AvatarError(f"{path} has schema {schema!r}, this Koubo reads schema 1; export the mouth again.")
+    return size
 
 
 def avatar_roots() -> list[Path]:

@@ -1,7 +1,7 @@
 """MouthRuntime by OpenVINO on the CPU: bf16 where the processor has it, f32 elsewhere."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,23 +99,22 @@ def _load(
         encoder = core.read_model(str(folder / FACE_ENCODER))
         decoder = core.read_model(str(folder / MOUTH_DECODER))
         encoder.reshape({"face": [1, 6, size, size]})
-        maps = {f"skip{k}": encoder.output(f"skip{k}").shape for k in range(len(encoder.outputs))}
-        decoder.reshape({"mel": [1, 1, MEL_BANDS, WINDOW_COLUMNS], **{k: list(v) for k, v in maps.items()}})
-        if (
-            list(decoder.output("picture").shape) != [1, 3, size, size]
-            or len(decoder.inputs) != len(maps) + 1
-        ):
-            raise RuntimeError(f"its halves do not fit each other or {size} px")
-        return (
-            core.compile_model(encoder, "CPU", settings).create_infer_request(),
-            core.compile_model(_with_half_inputs(decoder, maps), "CPU", settings).create_infer_request(),
-        )
+        maps = {f"skip{k}": list(encoder.output(f"skip{k}").shape) for k in range(len(encoder.outputs))}
+        decoder.reshape({"mel": [1, 1, MEL_BANDS, WINDOW_COLUMNS], **maps})
+        drawn = list(decoder.output("picture").shape)
+        decoder = _with_half_inputs(decoder, maps)
+        networks = [core.compile_model(network, "CPU", settings) for network in (encoder, decoder)]
     except RuntimeError as error:
         what = str(error).strip().splitlines()[-1].strip()
         raise AvatarError(f"The mouth in {folder} is damaged ({what}); export it again.") from error
+    if drawn != [1, 3, size, size]:
+        raise AvatarError(
+            f"The mouth in {folder} is damaged (it draws {drawn}, not {size} px); export it again."
+        )
+    return networks[0].create_infer_request(), networks[1].create_infer_request()
 
 
-def _with_half_inputs(decoder: ov.Model, names: Sequence[str] | dict[str, ov.Shape]) -> ov.Model:
+def _with_half_inputs(decoder: ov.Model, names: Iterable[str]) -> ov.Model:
     """The decoder that takes its feature maps in fp16, as they are kept."""
     steps = ov.preprocess.PrePostProcessor(decoder)
     for name in names:

@@ -83,7 +83,9 @@ class VideoWriter:
         try:
             self._part.touch()
         except OSError as error:
-            raise BadMediaError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+            raise BadMediaError(
+                f"{path} cannot be written ({error.strerror}); choose another place."
+            ) from error
         self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"})
         self._video = self._container.add_stream("libx264", rate=FRAME_RATE)
         self._video.width, self._video.height = size

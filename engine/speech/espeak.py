@@ -51,7 +51,7 @@ class Spoken:
 class _Voice(ctypes.Structure):
     _fields_ = [
         ("name", ctypes.c_char_p),
-        ("languages", ctypes.c_char_p),
+        ("languages", ctypes.c_void_p),
         ("identifier", ctypes.c_char_p),
         ("gender", ctypes.c_ubyte),
         ("age", ctypes.c_ubyte),
@@ -88,6 +88,17 @@ _SynthCallback = ctypes.CFUNCTYPE(
 )
 
 
+def _tags(voice: _Voice) -> list[str]:
+    """Its languages: a list of (priority byte, zero-terminated tag) that ends with priority 0."""
+    tags: list[str] = []
+    at: int = voice.languages
+    while ctypes.string_at(at, 1) != b"\0":
+        tag = ctypes.string_at(at + 1)
+        tags.append(tag.decode())
+        at += len(tag) + 2
+    return tags
+
+
 class _Library:
     """The library, loaded once per process. It keeps global state, so one lock guards every call."""
 
@@ -110,6 +121,7 @@ class _Library:
         if self.rate <= 0:
             raise MissingToolError("The espeak-ng voice has no usable data; reinstall `espeakng-loader`.")
         self._lib.espeak_SetSynthCallback(self._callback)
+        self._lib.espeak_ListVoices.argtypes = [ctypes.POINTER(_Voice)]
         self._lib.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
 
     def _collect(self, samples: Any, count: int, events: Any) -> int:
@@ -130,8 +142,7 @@ class _Library:
             voices = self._lib.espeak_ListVoices(None)
             index = 0
             while voices[index]:
-                # A list of (priority byte, zero-terminated tag); the first tag is the voice's own.
-                found.add(ctypes.string_at(voices[index].contents.languages)[1:].decode())
+                found.update(_tags(voices[index].contents))
                 index += 1
         return frozenset(found)
 
@@ -141,7 +152,9 @@ class _Library:
         with self._lock:
             self._chunks.clear()
             self._events.clear()
-            if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
+            tag = ctypes.create_string_buffer(voice.encode())
+            wanted = _Voice(languages=ctypes.addressof(tag))
+            if self._lib.espeak_SetVoiceByProperties(ctypes.byref(wanted)) != 0:
                 raise VoiceError(
                     f"espeak-ng has no voice {voice!r}; choose a language tag such as en-us or cmn."
                 )

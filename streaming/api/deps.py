@@ -36,7 +36,9 @@ async def read_body(request: Request, media_type: str) -> bytes:
     """The body, which must be of this media type and small. Raises WrongMediaType or TooLarge."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
-        raise WrongMediaType(f"The body must be of type {media_type}, not {given or 'of no type'}.")
+        raise WrongMediaType(
+            f"The body must be sent as {media_type}, not as {given or 'a body without a type'}."
+        )
     body = b""
     async for chunk in request.stream():
         body += chunk

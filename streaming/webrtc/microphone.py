@@ -8,7 +8,7 @@ import numpy as np
 from aiortc import RTCRtpReceiver
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from engine.speech.audio import SAMPLE_RATE, Samples
+from engine.speech.audio import SAMPLE_RATE, Samples, from_pcm16
 from streaming.settings import IceServer
 from streaming.webrtc.peer import Peer
 from streaming.webrtc.receive import ArrivalOrder, replace_jitter_buffer
@@ -69,7 +69,8 @@ class Microphone(Peer):
             await asyncio.wait([self._listener])
 
     async def _listen(self, track: MediaStreamTrack) -> None:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        # Integers: in float, FFmpeg's mix of stereo to mono is 3 dB too loud.
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
         expected: int | None = None
         clock = asyncio.get_running_loop().time
         while True:
@@ -88,4 +89,4 @@ class Microphone(Peer):
             # Timed by arrival alone: holes would make the resampler invent samples.
             frame.pts = None
             for part in resampler.resample(frame):
-                self._hear(np.asarray(part.to_ndarray(), np.float32).reshape(-1))
+                self._hear(from_pcm16(np.asarray(part.to_ndarray(), np.int16).reshape(-1)))

@@ -50,6 +50,7 @@ async def test_choosing_a_presenter_changes_stage_and_session(page: Page, contex
     assert body["avatar"] == names[1]
 
 
+@pytest.mark.usefixtures("quiet_machine")
 async def test_presenter_is_there_soon_and_moves(page: Page, context: BrowserContext) -> None:
     avatars = await (await context.request.get("/v1/avatars")).json()
     await connect(page)
@@ -59,6 +60,7 @@ async def test_presenter_is_there_soon_and_moves(page: Page, context: BrowserCon
     assert not await page.is_visible("#lower-third")
 
 
+@pytest.mark.usefixtures("quiet_machine")
 async def test_first_picture_comes_within_a_second(page: Page) -> None:
     waited_ms = await page.evaluate(
         """() => new Promise((resolve) => {

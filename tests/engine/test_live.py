@@ -79,7 +79,7 @@ def test_the_mouth_is_open_before_the_sound(live: LiveAvatar, mouth: FakeMouth) 
     ticks = [live.tick() for _ in range(30)]
     onset = 6400 // SAMPLES_PER_TICK
     first = next(tick.index for tick in ticks if tick.speaking)
-    assert first in (onset - 2, onset - 1)
+    assert onset - 3 <= first < onset
 
 
 def test_idle_and_speaking_flow_into_each_other(live: LiveAvatar, avatar: Avatar) -> None:
@@ -117,7 +117,8 @@ def test_a_microphone_is_followed_within_its_lookahead(live: LiveAvatar) -> None
     delay = int(np.flatnonzero(sound)[0]) // SAMPLES_PER_TICK
     # 640 samples have been pushed before each tick: two more complete the look-ahead of 1560.
     assert delay == 2
-    np.testing.assert_array_equal(sound[delay * SAMPLES_PER_TICK :], to_pcm16(speech)[: -delay * SAMPLES_PER_TICK])
+    late = delay * SAMPLES_PER_TICK
+    np.testing.assert_array_equal(sound[late:], to_pcm16(speech)[:-late])
     assert live.backlog_s < 0.14
 
 

@@ -229,3 +229,17 @@ async def test_a_foreign_origin_is_let_in_only_where_it_is_allowed(avatars: Path
             response = await http.options(whip, headers=preflight)
             assert response.status_code == 200
             assert response.headers.get("access-control-allow-origin") == allowed
+
+
+async def test_a_server_without_its_default_avatar_runs_and_says_what_is_missing(
+    avatars: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(Settings(), EngineCast(lambda folder: FakeMouth(), "nobody"))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://koubo.test") as http,
+    ):
+        await eventually(lambda: "'nobody'" in caplog.text)
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.post("/v1/sessions")).status_code == 404
+        assert (await http.post("/v1/sessions", json={"avatar": "fake"})).status_code == 201

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from engine.speech.audio import SAMPLE_RATE, Samples
+from engine.speech.espeak import VoiceError
 from streaming.errors import TooMany
 from streaming.speaker import AHEAD_S, Speaker
 from streaming.voices.base import VoiceInfo
-from streaming.voices.espeak import VoiceError
 from tests.streaming.conftest import eventually
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from engine.speech.audio import SAMPLE_RATE, Samples
+from engine.speech.espeak import VoiceError, speak
 from engine.speech.gate import VoiceGate
 from streaming.errors import Unprocessable
-from streaming.voices.espeak import EspeakVoice, VoiceError, speak_piece
+from streaming.voices.espeak import EspeakVoice
 from streaming.voices.text import FIRST_PIECE_CHARS, PIECE_CHARS, has_words, pieces, voice_of_script
 
 
@@ -70,14 +71,14 @@ def test_the_voice_asked_for_wins_and_an_unknown_one_is_refused() -> None:
 
 def test_every_listed_voice_speaks() -> None:
     for voice in EspeakVoice().voices():
-        samples = speak_piece("1 2 3", voice.id)
+        samples = speak("1 2 3", voice.id).samples
         assert samples.size > SAMPLE_RATE // 4, voice.id
         assert np.abs(samples).max() > 0.05, voice.id
 
 
 def test_an_unknown_voice_is_a_sentence() -> None:
     with pytest.raises(VoiceError, match="martian"):
-        speak_piece("hello", "martian")
+        speak("hello", "martian")
 
 
 async def _speak(text: str, voice_id: str) -> list[Samples]:
@@ -99,7 +100,8 @@ async def test_speech_is_a_voice_at_16_khz(text: str, voice_id: str) -> None:
 
 
 def _envelope(samples: Samples) -> Samples:
-    return np.abs(samples[: samples.size // 320 * 320]).reshape(-1, 320).mean(axis=1)
+    envelope: Samples = np.abs(samples[: samples.size // 320 * 320]).reshape(-1, 320).mean(axis=1)
+    return envelope
 
 
 async def test_two_voices_at_once_do_not_mix() -> None:

@@ -402,3 +402,17 @@ async def test_a_microphone_that_hangs_up_frees_its_place(
         return bool((await http.get(address)).json()["state"] == "waiting")
 
     await eventually(free)
+
+
+async def test_a_microphone_that_vanished_gives_way_to_a_new_one(
+    http: httpx.AsyncClient,
+    session: dict[str, str],
+    published: httpx.Response,
+    offer: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streaming.webrtc.microphone.SILENT_S", -60)
+    response = await http.post(session["whip"], content=offer, headers=SDP)
+    assert response.status_code == 201
+    assert (await http.get(published.headers["location"])).status_code == 404
+    assert (await http.get(response.headers["location"])).status_code == 204

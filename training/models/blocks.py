@@ -12,7 +12,7 @@ class Conv(nn.Module):
         inputs: int,
         outputs: int,
         kernel: int = 3,
-        stride: int = 1,
+        stride: int | tuple[int, int] = 1,
         padding: int = 1,
         *,
         residual: bool = False,

@@ -18,8 +18,19 @@ CODE = 12
 """Length of the mouth code (training.studio.visemes.VISEMES)."""
 
 
+_RARE = -2.7
+"""Bias of the code's logits at the start: every shape is rare, about 6 % of the time."""
+
+_REACH = 0.98
+"""The idle picture enters the output's tanh scaled by this, where its inverse is still tame."""
+
+
 class FaceEncoder(nn.Module):
-    """(n, 6, S, S) masked and whole idle picture -> skips, largest first, the last one 1x1."""
+    """(n, 6, S, S) masked and whole idle picture -> skips, largest first, the last one 1x1.
+
+    The first skip is the idle picture before the output's tanh, so that the decoder paints what
+    changes and keeps the skin that it was given. It may: the idle picture never shows speech.
+    """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -33,8 +44,8 @@ class FaceEncoder(nn.Module):
         self.stages = nn.ModuleList(modules)
 
     def forward(self, face: Tensor) -> list[Tensor]:
-        """All feature maps, len(widths) + 1 of them."""
-        skips = []
+        """The idle picture and all feature maps, len(widths) + 2 of them."""
+        skips = [torch.atanh(face[:, 3:] * _REACH)]
         for stage in self.stages:
             face = stage(face)
             skips.append(face)
@@ -48,15 +59,16 @@ class Ear(nn.Module):
         super().__init__()
         a, b, c, d = preset.ear
         self.stages = nn.Sequential(
-            Conv(1, a), *residuals(a, 1),
-            Conv(a, b, 3, (2, 1), 1), *residuals(b, 1),  # type: ignore[arg-type]
-            Conv(b, b, 3, (2, 1), 1), *residuals(b, 1),  # type: ignore[arg-type]
-            Conv(b, c, 3, 2, 1), *residuals(c, 1),
-            Conv(c, d, 3, 2, 1), *residuals(d, 1),
-        )  # fmt: skip
-        self.head = nn.Sequential(
-            nn.Flatten(), nn.Dropout(0.2), nn.Linear(d * 5 * 4, 192), nn.ReLU(), nn.Linear(192, CODE)
+            Conv(1, a, 3, (2, 1), 1),
+            Conv(a, b, 3, (2, 1), 1),
+            Conv(b, c, 3, 2, 1),
+            *residuals(c, 1),
+            Conv(c, d, 3, 2, 1),
+            *residuals(d, 1),
         )
+        last = nn.Linear(256, CODE)
+        nn.init.constant_(last.bias, _RARE)
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(d * 5 * 4, 256), nn.ReLU(), last)
 
     def forward(self, mel: Tensor) -> Tensor:
         """The code of the moment that the window's tick shows."""
@@ -78,14 +90,17 @@ class Decoder(nn.Module):
         for inputs, outputs in zip(widths[:0:-1], widths[-2::-1], strict=True):
             stages.append(nn.Sequential(Up(2 * inputs, outputs), *residuals(outputs, preset.blocks)))
         self.stages = nn.ModuleList(stages)
-        self.output = nn.Sequential(Conv(2 * widths[0], 2 * widths[0]), nn.Conv2d(2 * widths[0], 3, 1))
+        last = nn.Conv2d(2 * widths[0], 3, 1)
+        nn.init.zeros_(last.weight)
+        # Starts as the idle picture itself.
+        self.output = nn.Sequential(Conv(2 * widths[0], 2 * widths[0]), last)
 
     def forward(self, code: Tensor, skips: list[Tensor]) -> Tensor:
         """Paints the mouth that `code` names into the face that `skips` describe."""
         x = self.open(torch.cat([self.embed(code)[:, :, None, None], skips[-1]], dim=1))
-        for stage, skip in zip(self.stages, skips[-2:0:-1], strict=True):
+        for stage, skip in zip(self.stages, skips[-2:1:-1], strict=True):
             x = stage(torch.cat([x, skip], dim=1))
-        return torch.tanh(self.output(torch.cat([x, skips[0]], dim=1)))
+        return torch.tanh(self.output(torch.cat([x, skips[1]], dim=1)) + skips[0]) / _REACH
 
 
 class MouthDecoder(nn.Module):

@@ -58,6 +58,7 @@ def render_speech(
     output: Path,
     *,
     motion: Motion = "speaking",
+    twins: bool = True,
     look: Look = PORTRAIT,
     seed: int = 0,
     workers: int = 2,
@@ -65,8 +66,8 @@ def render_speech(
 ) -> None:
     """Renders `character` saying an English recording into `output`: frames/, idle/, truth.json, video.mp4.
 
-    `idle/` holds each picture's twin at the same pose with the mouth at rest. With motion="anchor" the
-    head moves as in `render_anchor` of the same seed, so that the pictures compare with a live render.
+    With `twins`, `idle/` holds each picture's twin at the same pose with the mouth at rest. With
+    motion="anchor" the head moves as in `render_anchor` of the same seed, so that the pictures compare with a live render.
     """
     samples = load_speech(speech)
     phones = align_cached(samples, cache_folder() / "phones")
@@ -74,7 +75,7 @@ def render_speech(
         raise BadMediaError(
             f"No English speech was found in {speech.name}; give a recording of clear sentences."
         )
-    _render_take(character, samples, phones, output, motion, look, seed, workers, progress)
+    _render_take(character, samples, phones, output, motion, twins, look, seed, workers, progress)
 
 
 def render_text(
@@ -94,7 +95,7 @@ def render_text(
     if not spoken.phonemes:
         raise BadMediaError("There is nothing to say in this text; give words that the voice can read.")
     phones = [Phone(phoneme.label, phoneme.start, phoneme.end) for phoneme in spoken.phonemes]
-    _render_take(character, spoken.samples, phones, output, motion, look, seed, workers, progress)
+    _render_take(character, spoken.samples, phones, output, motion, True, look, seed, workers, progress)
 
 
 def _render_take(
@@ -103,6 +104,7 @@ def _render_take(
     phones: Sequence[Phone],
     output: Path,
     motion: Motion,
+    twins: bool,
     look: Look,
     seed: int,
     workers: int,
@@ -113,7 +115,8 @@ def _render_take(
         take = in_place_of(take, idle_loop(ANCHOR_FRAMES, seed))
     names = [_name(i) for i in range(len(take))]
     jobs = [(output / "frames" / name, take.spec(i)) for i, name in enumerate(names)]
-    jobs += [(output / "idle" / name, take.spec(i, speaking=False)) for i, name in enumerate(names)]
+    if twins:
+        jobs += [(output / "idle" / name, take.spec(i, speaking=False)) for i, name in enumerate(names)]
     render_jobs(character, wall_of(character, look), jobs, workers=workers, progress=progress)
     _write_truth(output / "truth.json", take, phones)
     write_video([output / "frames" / name for name in names], samples, output / "video.mp4")

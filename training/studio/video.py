@@ -1,40 +1,33 @@
-"""Rendered pictures and their sound as one MP4 (PyAV, H.264 and AAC)."""
+"""Rendered pictures and their sound as one MP4."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import av
+import cv2
 import numpy as np
 
-from engine.speech.audio import FRAME_RATE, SAMPLE_RATE, Samples, to_pcm16
+from engine.anchor.crop import Picture
+from engine.picture.video import VideoWriter
+from engine.picture.yuv import to_i420
+from engine.speech.audio import SAMPLES_PER_TICK, Samples
+
+_CRF = 14
 
 
 def write_video(frames: Sequence[Path], samples: Samples | None, output: Path) -> None:
     """Writes JPEG `frames` at 25 fps and optional 16 kHz sound; complete or not at all."""
-    partial = output.with_name(output.stem + ".part.mp4")
     output.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(partial), "w") as container:
-        video = container.add_stream("libx264", rate=FRAME_RATE, options={"crf": "14", "preset": "medium"})
-        video.pix_fmt = "yuv420p"
-        sound = container.add_stream("aac", rate=SAMPLE_RATE) if samples is not None else None
+    first = read_picture(frames[0])
+    size = (first.shape[1], first.shape[0])
+    with VideoWriter(output, size, sound=samples is not None, crf=_CRF) as video:
         for index, path in enumerate(frames):
-            picture = _read(path)
-            video.width, video.height = picture.width, picture.height
-            picture = picture.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
-            picture.pts, picture.time_base = index, Fraction(1, FRAME_RATE)
-            container.mux(video.encode(picture))
-        container.mux(video.encode(None))
-        if sound is not None and samples is not None:
-            frame = av.AudioFrame.from_ndarray(to_pcm16(samples)[np.newaxis], format="s16", layout="mono")
-            frame.sample_rate, frame.pts = SAMPLE_RATE, 0
-            frame.time_base = Fraction(1, SAMPLE_RATE)
-            container.mux(sound.encode(frame))
-            container.mux(sound.encode(None))
-    partial.replace(output)
+            video.write(to_i420(read_picture(path)))
+            if samples is not None:
+                part = samples[index * SAMPLES_PER_TICK : (index + 1) * SAMPLES_PER_TICK]
+                video.write_sound(np.pad(part, (0, SAMPLES_PER_TICK - part.size)))
 
 
-def _read(path: Path) -> av.VideoFrame:
-    with av.open(str(path)) as container:
-        frame = next(iter(container.decode(video=0)))
-        return av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")
+def read_picture(path: Path) -> Picture:
+    """A JPEG or PNG file as RGB uint8 (h, w, 3)."""
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)

@@ -56,5 +56,3 @@ def test_threads_share_the_work(avatar: Avatar) -> None:
 def test_a_mouth_of_another_size_is_refused(avatar: Avatar) -> None:
     with pytest.raises(ValueError, match="96 px"):
         AnchorFeatures(avatar, FakeMouth(96))
-
-

@@ -68,7 +68,7 @@ def test_strength_goes_from_anchor_to_patch_in_equal_steps() -> None:
     frame = to_i420(np.full((240, 320, 3), 60, np.uint8))
     patch = np.full((SIZE, SIZE, 3), 200, np.uint8)
     paster = Paster(mask())
-    levels = [int(paster.paste(frame, patch, CROP, strength)[130, 160]) for strength in (0, 0.25, 0.5, 0.75, 1)]
+    levels = [int(paster.paste(frame, patch, CROP, share)[130, 160]) for share in (0, 0.25, 0.5, 0.75, 1)]
     assert levels[0] == frame[130, 160]
     steps = np.diff(levels)
     assert steps.min() > 0
@@ -78,7 +78,7 @@ def test_strength_goes_from_anchor_to_patch_in_equal_steps() -> None:
 def test_colour_is_matched_where_the_mask_fades() -> None:
     frame = to_i420(np.full((240, 320, 3), (150, 120, 100), np.uint8))
     idle = extract(to_rgb(frame), CROP, SIZE)
-    tinted = (idle.astype(int) + (9, -7, 5)).astype(np.uint8)
+    tinted = np.add(idle, (9, -7, 5)).astype(np.uint8)
     tinted[45:55, 40:56] = (60, 10, 20)
     paster = Paster(mask())
     plain = to_rgb(paster.paste(frame, tinted, CROP, 1.0)).astype(int)

@@ -57,9 +57,13 @@ def test_pictures_and_sound_come_back(tmp_path: Path) -> None:
 
 
 def test_an_aborted_video_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="stop"), VideoWriter(tmp_path / "clip.mp4", (64, 48)) as video:
-        video.write(np.zeros((72, 64), np.uint8))
-        raise RuntimeError("stop")
+    def abort() -> None:
+        with VideoWriter(tmp_path / "clip.mp4", (64, 48)) as video:
+            video.write(np.zeros((72, 64), np.uint8))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        abort()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,9 +17,9 @@ from engine.speech.mel import (
 from tests.fakes import speech_like
 
 
-def reference_mel(samples: np.ndarray[tuple[int], np.dtype[np.float32]]) -> np.ndarray[
-    tuple[int, int], np.dtype[np.float64]
-]:
+def reference_mel(
+    samples: np.ndarray[tuple[int], np.dtype[np.float32]],
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Wav2Lip's own steps, written the other way round: whole arrays, filters from the textbook formula."""
     emphasised = np.append(samples[0], samples[1:] - 0.97 * samples[:-1].astype(np.float64))
     padded = np.pad(emphasised, 400)
