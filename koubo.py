@@ -202,6 +202,7 @@ def train_generator(
     ear_minutes: Annotated[float, typer.Option(help="Step B: minutes for the ear.", min=0)] = 14.0,
     picture_minutes: Annotated[float, typer.Option(help="Step A: minutes for the picture.", min=0)] = 45.0,
     joint_minutes: Annotated[float, typer.Option(help="Step C: minutes for both together.", min=0)] = 10.0,
+    emphasise: Annotated[list[str] | None, typer.Option(help="A character to draw more often.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Train a lip generator by the three-step curriculum."""
@@ -209,7 +210,10 @@ def train_generator(
 
     minutes = Minutes(ear_minutes, picture_minutes, joint_minutes)
     with _progress("", percent=True) as progress:
-        checkpoint = train(preset, data, _sounds(speech), output, minutes, seed, _told(progress))
+        checkpoint = train(
+            preset, data, _sounds(speech), output, minutes,
+            emphasise=emphasise or (), seed=seed, tell=_told(progress),
+        )  # fmt: skip
     typer.echo(checkpoint)
 
 

@@ -64,7 +64,8 @@ def reverberate(samples: Samples, random: Random) -> Samples:
 def at_speed(samples: Samples, rate: float) -> Samples:
     """Played `rate` times as fast, pitch and formants moving along: another speaker's throat."""
     positions = np.arange(0, samples.size - 1, rate)
-    return np.interp(positions, np.arange(samples.size), samples).astype(np.float32)
+    played: Samples = np.interp(positions, np.arange(samples.size), samples).astype(np.float32)
+    return played
 
 
 def _filtered(samples: Samples, gain: NDArray[np.float64]) -> Samples:

@@ -42,6 +42,8 @@ def train(
     speech: Sequence[Path],
     output: Path,
     minutes: Minutes,
+    *,
+    emphasise: Sequence[str] = (),
     seed: int,
     tell: Tell,
 ) -> Path:
@@ -50,7 +52,7 @@ def train(
     Raises KouboError for an unknown preset, checkpoints of another one, or missing data.
     """
     plan = preset(preset_name)
-    pairs = read_pairs(data)
+    pairs = read_pairs(data, emphasise)
     train_set = read_recordings([file for file in speech if not is_held_out_speaker(file)])
     held_out = read_recordings([file for file in speech if is_held_out_speaker(file)])
     output.mkdir(parents=True, exist_ok=True)

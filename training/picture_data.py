@@ -4,7 +4,7 @@ Pictures stay encoded in memory and are decoded, cut and varied by threads while
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +20,9 @@ from engine.anchor.mediapipe_tracker import MediaPipeTracker
 from engine.errors import BadMediaError
 from engine.mouth.features import face_input
 from training.speech_data import Floats
+
+EMPHASIS = 4
+"""How often a pair of an emphasised character is drawn for one of another."""
 
 _LIPS = (61, 291, 0, 17)
 _AHEAD = 6
@@ -49,27 +52,34 @@ class PictureBatch:
     pairs: Sequence[Pair]
 
 
-def read_pairs(folder: Path) -> list[Pair]:
-    """All pairs below `folder`, faces found once and remembered beside them."""
+def read_pairs(folder: Path, emphasise: Collection[str] = ()) -> list[Pair]:
+    """All pairs below `folder`, faces found once and remembered beside them.
+
+    Characters named in `emphasise` (the presenters to be shipped) count EMPHASIS times.
+    Raises BadMediaError when there are no pairs, or none of an emphasised character.
+    """
     pairs: list[Pair] = []
+    for name in emphasise:
+        if not (folder / name / "pairs.json").is_file():
+            raise BadMediaError(f"There are no rendered pairs of {name} below {folder}; check the name.")
     for index in sorted(folder.glob("*/pairs.json")):
+        repeat = EMPHASIS if index.parent.name in emphasise else 1
         records = json.loads(index.read_text())["pairs"]
         faces = _faces(index.parent, [record["name"] for record in records])
         for record in records:
             if record["name"] not in faces:
                 continue
             x, y, size, angle, lip_x, lip_y = faces[record["name"]]
-            pairs.append(
-                Pair(
-                    idle=(index.parent / f"{record['name']}-idle.jpg").read_bytes(),
-                    speaking=(index.parent / f"{record['name']}-speaking.jpg").read_bytes(),
-                    crop=Crop(x, y, size, angle),
-                    lips=(lip_x, lip_y),
-                    code=np.array(record["code"], np.float32),
-                    speech=record["speech"],
-                    tick=record["tick"],
-                )
+            pair = Pair(
+                idle=(index.parent / f"{record['name']}-idle.jpg").read_bytes(),
+                speaking=(index.parent / f"{record['name']}-speaking.jpg").read_bytes(),
+                crop=Crop(x, y, size, angle),
+                lips=(lip_x, lip_y),
+                code=np.array(record["code"], np.float32),
+                speech=record["speech"],
+                tick=record["tick"],
             )
+            pairs += [pair] * repeat
     if not pairs:
         raise BadMediaError(f"There are no rendered pairs below {folder}; run `koubo studio dataset` first.")
     return pairs

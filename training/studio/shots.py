@@ -67,7 +67,8 @@ def render_speech(
     """Renders `character` saying an English recording into `output`: frames/, idle/, truth.json, video.mp4.
 
     With `twins`, `idle/` holds each picture's twin at the same pose with the mouth at rest. With
-    motion="anchor" the head moves as in `render_anchor` of the same seed, so that the pictures compare with a live render.
+    motion="anchor" the head moves as in `render_anchor` of the same seed: pictures to hold against a live
+    render.
     """
     samples = load_speech(speech)
     phones = align_cached(samples, cache_folder() / "phones")
