@@ -16,19 +16,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from tests.browser.helpers import CHROMIUM_FLAGS, skip_when_busy
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 90.0
-BUSY_LOAD = 4.0
-"""Load average a core; the browser, the server and the test alone make about 2."""
-
-CHROMIUM_FLAGS = (
-    "--no-sandbox",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-)
 
 
 def find_chromium() -> str | None:
@@ -58,10 +49,8 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -
 
 @pytest.fixture
 def quiet_machine() -> None:
-    """For tests that judge times: on a machine that is starved by other work they would judge that work."""
-    load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    if load > BUSY_LOAD:
-        pytest.skip(f"the machine is busy (load {load:.1f} a core); run timing tests on a quiet one")
+    """For tests that judge times."""
+    skip_when_busy()
 
 
 @pytest.fixture(scope="session")

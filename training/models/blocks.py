@@ -4,6 +4,9 @@ import torch
 from torch import Tensor, nn
 
 
+_SMALL = 48
+
+
 class Conv(nn.Module):
     """Convolution, batch norm, ReLU; with `residual` the input is added before the ReLU."""
 
@@ -24,7 +27,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h', w')."""
-        y: Tensor = self.norm(self.conv(x))
+        y: Tensor = self.norm(_convolved(self.conv, x, training=self.training))
         return torch.relu(y + x if self.residual else y)
 
 
@@ -42,7 +45,20 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, 2h, 2w)."""
-        return torch.relu(self.norm(self.conv(x)))
+        return torch.relu(self.norm(_convolved(self.conv, x, training=self.training)))
+
+
+def _convolved(conv: nn.Module, x: Tensor, *, training: bool) -> Tensor:
+    """The convolution; small maps train in fp32 on a CPU, even under autocast.
+
+    oneDNN's bf16 weight gradients may take a slow path there (64 channels at 48x48: 380 ms against 31).
+    """
+    if not training or x.device.type != "cpu" or x.shape[-1] > _SMALL:
+        y: Tensor = conv(x)
+        return y
+    with torch.autocast("cpu", enabled=False):
+        exact: Tensor = conv(x.float())
+    return exact
 
 
 def residuals(width: int, count: int) -> list[nn.Module]:

@@ -75,8 +75,20 @@ class Ear(nn.Module):
         return torch.sigmoid(self.head(self.stages(mel / 4)))
 
 
+def _film(inputs: int, channels: int) -> nn.Conv2d:
+    film = nn.Conv2d(inputs, 2 * channels, 1)
+    nn.init.zeros_(film.weight)
+    nn.init.zeros_(film.bias if film.bias is not None else film.weight)
+    return film
+
+
 class Decoder(nn.Module):
-    """Code and skips -> (n, 3, S, S) picture in [-1, 1]."""
+    """Code and skips -> (n, 3, S, S) picture in [-1, 1].
+
+    The code enters at the bottleneck, as in the seed, and also scales and shifts the channels of every
+    stage (FiLM, Perez et al., 2018): from the bottleneck alone it took several times as many steps
+    until the lips followed it.
+    """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -90,6 +102,7 @@ class Decoder(nn.Module):
         for inputs, outputs in zip(widths[:0:-1], widths[-2::-1], strict=True):
             stages.append(nn.Sequential(Up(2 * inputs, outputs), *residuals(outputs, preset.blocks)))
         self.stages = nn.ModuleList(stages)
+        self.films = nn.ModuleList(_film(deepest, outputs) for outputs in widths[-2::-1])
         last = nn.Conv2d(2 * widths[0], 3, 1)
         nn.init.zeros_(last.weight)
         # Starts as the idle picture itself.
@@ -97,9 +110,14 @@ class Decoder(nn.Module):
 
     def forward(self, code: Tensor, skips: list[Tensor]) -> Tensor:
         """Paints the mouth that `code` names into the face that `skips` describe."""
-        x = self.open(torch.cat([self.embed(code)[:, :, None, None], skips[-1]], dim=1))
-        for stage, skip in zip(self.stages, skips[-2:1:-1], strict=True):
-            x = stage(torch.cat([x, skip], dim=1))
+        embedded = self.embed(code)[:, :, None, None]
+        x = self.open(torch.cat([embedded, skips[-1]], dim=1))
+        for stage, film, skip in zip(self.stages, self.films, skips[-2:1:-1], strict=True):
+            up, *rest = stage
+            scale, shift = film(embedded).chunk(2, dim=1)
+            x = up(torch.cat([x, skip], dim=1)) * (1 + scale) + shift
+            for block in rest:
+                x = block(x)
         return torch.tanh(self.output(torch.cat([x, skips[1]], dim=1)) + skips[0]) / _REACH
 
 

@@ -93,7 +93,7 @@ def render_text(
 ) -> None:
     """As `render_speech`, saying `text` in a voice of espeak-ng, whose phonemes are known exactly."""
     spoken = espeak.speak(text, voice)
-    if not spoken.phonemes:
+    if not any(phoneme.label for phoneme in spoken.phonemes):
         raise BadMediaError("There is nothing to say in this text; give words that the voice can read.")
     phones = [Phone(phoneme.label, phoneme.start, phoneme.end) for phoneme in spoken.phonemes]
     _render_take(character, spoken.samples, phones, output, motion, True, look, seed, workers, progress)
