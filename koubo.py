@@ -172,6 +172,7 @@ def studio_dataset(
     speech: Annotated[Path, typer.Option(help="Folder of English recordings.")],
     output: Annotated[Path, typer.Option(help="Folder for the pairs.")],
     pairs: Annotated[int, typer.Option(help="Pairs of pictures for each character.", min=2)] = 140,
+    held_out: Annotated[bool, typer.Option(help="Render who is kept out of training instead.")] = False,
     workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Which moments, poses and lights.")] = 1,
 ) -> None:
@@ -180,10 +181,10 @@ def studio_dataset(
     from training.studio.dataset import read_corpus, render_pairs
 
     with _progress("recordings") as progress:
-        files = [file for file in _sounds(speech) if not is_held_out_speaker(file)]
+        files = [file for file in _sounds(speech) if is_held_out_speaker(file) == held_out]
         corpus = read_corpus(files, progress)
     for character in sorted(characters.glob("*.glb")):
-        if not is_held_out_character(character):
+        if is_held_out_character(character) == held_out:
             with _progress(character.stem) as progress:
                 render_pairs(
                     character, corpus, output, pairs=pairs, seed=seed, workers=workers, progress=progress
@@ -239,6 +240,20 @@ def evaluate_mouth(
     from engine.evaluate import compare
 
     _show("Mouth", compare(generated, reference, MediaPipeTracker).as_json(), as_json)
+
+
+@evaluate_app.command("pairs")
+def evaluate_pairs(
+    checkpoint: Annotated[Path, typer.Option(help="picture.safetensors or joint.safetensors of a training.")],
+    data: Annotated[Path, typer.Option(help="Folder of rendered pairs, best of characters kept out.")],
+    as_json: Json = False,
+) -> None:
+    """Judge the picture side alone: pairs painted from their true codes."""
+    from dataclasses import asdict
+
+    from training.evaluate_pairs import judge_pairs
+
+    _show("Pairs", asdict(judge_pairs(checkpoint, data)), as_json)
 
 
 @evaluate_app.command("presenter")

@@ -186,11 +186,11 @@ def _shifted(mine: Sequence[float], truth: Sequence[float], lag: int) -> float:
 def _quality(ours: Picture, theirs: Picture, face: Face) -> tuple[float, float, float, float]:
     """PSNR, SSIM, and the gradient energies of generated and reference, in the reference's mouth region."""
     region = _mouth_region(face, theirs.shape[0], theirs.shape[1])
-    a, b = (_luminance(picture[region]) for picture in (ours, theirs))
+    a, b = (luminance(picture[region]) for picture in (ours, theirs))
     error = float(np.mean((a - b) ** 2))
     # 8-bit pictures that are equal would have no bound.
     psnr = min(60.0, 10 * np.log10(255**2 / max(error, 1e-9)))
-    return float(psnr), ssim(a, b), _gradient_energy(a), _gradient_energy(b)
+    return float(psnr), ssim(a, b), gradient_energy(a), gradient_energy(b)
 
 
 def _mouth_region(face: Face, height: int, width: int) -> tuple[slice, slice]:
@@ -205,15 +205,16 @@ def _mouth_region(face: Face, height: int, width: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _luminance(rgb: Picture) -> Series:
-    luminance: Series = rgb.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    return luminance
+def luminance(rgb: Picture) -> Series:
+    """Rec. 601 luma, float64 (h, w), of RGB uint8 (h, w, 3)."""
+    luma: Series = rgb.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return luma
 
 
-def _gradient_energy(luminance: Series) -> float:
+def gradient_energy(luma: Series) -> float:
     """Mean squared Sobel gradient (Tenengrad); the sum over frames weights each by its own detail."""
-    across = cv2.Sobel(luminance, cv2.CV_64F, 1, 0)
-    down = cv2.Sobel(luminance, cv2.CV_64F, 0, 1)
+    across = cv2.Sobel(luma, cv2.CV_64F, 1, 0)
+    down = cv2.Sobel(luma, cv2.CV_64F, 0, 1)
     return float(np.mean(across**2 + down**2))
 
 

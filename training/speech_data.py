@@ -81,6 +81,8 @@ def batches(
         order = random.permutation(len(recordings))
         for start in range(0, len(order), group):
             parts = [augmented(recordings[i], random) for i in order[start : start + group]]
+            while sum(len(part[0]) for part in parts) < size:  # little speech: hear it several times
+                parts.append(augmented(recordings[int(random.integers(len(recordings)))], random))
             windows = np.concatenate([part[0] for part in parts])
             codes = np.concatenate([part[1] for part in parts])
             shuffled = random.permutation(len(windows))

@@ -30,11 +30,11 @@ class EarScore:
 
     @property
     def mean(self) -> float:
-        """Mean correlation over the channels."""
-        return float(np.mean(list(self.correlation.values())))
+        """Mean correlation over the channels that move in the truth."""
+        return float(np.nanmean(list(self.correlation.values())))
 
 
-_SPREAD = torch.tensor([0.133, 0.1, 0.117, 0.174, 0.069, 0.124, 0.137, 0.195, 0.158, 0.105, 0.268, 0.093])
+SPREAD = torch.tensor([0.133, 0.1, 0.117, 0.174, 0.069, 0.124, 0.137, 0.195, 0.158, 0.105, 0.268, 0.093])
 """Standard deviation of each channel of the code in English speech, so that rare shapes count too."""
 
 
@@ -43,7 +43,7 @@ def code_loss(code: Tensor, truth: Tensor) -> Tensor:
 
     Closures (p, b, m, f, v) count double: a lip that does not meet is seen at once.
     """
-    weight = 1 / (_SPREAD**2 + 0.003)
+    weight = 1 / (SPREAD**2 + 0.003)
     weight[[VISEMES.index("MPB"), VISEMES.index("FV")]] *= 2.0
     return ((code - truth) ** 2 * weight).mean()
 

@@ -76,9 +76,10 @@ class Ear(nn.Module):
 
 
 def _film(inputs: int, channels: int) -> nn.Conv2d:
+    """Scale and shift for `channels`; starts as neither."""
     film = nn.Conv2d(inputs, 2 * channels, 1)
-    nn.init.zeros_(film.weight)
-    nn.init.zeros_(film.bias if film.bias is not None else film.weight)
+    for parameter in film.parameters():
+        nn.init.zeros_(parameter)
     return film
 
 
@@ -113,7 +114,7 @@ class Decoder(nn.Module):
         embedded = self.embed(code)[:, :, None, None]
         x = self.open(torch.cat([embedded, skips[-1]], dim=1))
         for stage, film, skip in zip(self.stages, self.films, skips[-2:1:-1], strict=True):
-            up, *rest = stage
+            up, *rest = stage.children()
             scale, shift = film(embedded).chunk(2, dim=1)
             x = up(torch.cat([x, skip], dim=1)) * (1 + scale) + shift
             for block in rest:

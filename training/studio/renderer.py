@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -169,7 +170,7 @@ def _served(character: Path) -> Iterator[str]:
     handler = functools.partial(
         _Handler, {"/character.glb": character}, {"/three/": three_folder(), "/page/": _PAGE}
     )
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, name="studio-files", daemon=True)
         thread.start()
         try:
@@ -177,6 +178,15 @@ def _served(character: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """Does not mind a browser that hangs up."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Reports everything but a closed connection."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.anchor.crop import Picture
+from engine.errors import KouboError
+from engine.mouth.features import face_input, to_pictures
+from engine.mouth.openvino_runtime import OpenVinoMouth
+from training import checkpoint
+from training.models.generator import MouthDecoder, Parts
+from training.models.presets import preset
+from trt_build.bench import bench_mouth
+from trt_build.export import export
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    torch.manual_seed(1)
+    parts = Parts.create(preset("lite192"))
+    # Untrained films and output would hide the live half: give them something to say.
+    for tensor in (*parts.decoder.films.parameters(), *parts.decoder.output.parameters()):
+        torch.nn.init.normal_(tensor, std=0.05)
+    for network in parts.named().values():
+        network.eval()
+    return parts
+
+
+@pytest.fixture(scope="module")
+def exported(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    checkpoint.save(folder / "joint.safetensors", parts.named(), {"preset": "lite192"})
+    return export(folder / "joint.safetensors", folder / "mouth", {"minutes": 0})
+
+
+def faces() -> Picture:
+    return np.random.default_rng(0).integers(0, 256, (3, 192, 192, 3), np.uint8)
+
+
+def test_the_sheet_tells_what_the_mouth_is(exported: Path) -> None:
+    sheet = json.loads((exported / "model.json").read_text())
+    assert sheet == {
+        "schema": 1, "preset": "lite192", "size": 192, "mel_lead_ticks": 3, "trained": {"minutes": 0},
+    }  # fmt: skip
+    assert sorted(path.name for path in exported.iterdir()) == [
+        "face_encoder.onnx", "model.json", "mouth_decoder.onnx",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_engine_paints_what_torch_paints(exported: Path, parts: Parts, count: int) -> None:
+    mouth = OpenVinoMouth(exported)
+    mels = np.random.default_rng(1).uniform(-4, 4, (count, 80, 16)).astype(np.float32)
+    pictures = mouth.decode(mels, mouth.encode(faces()[:count]))
+    with torch.no_grad():
+        skips = parts.face(torch.from_numpy(face_input(faces()[:count])))
+        truth = MouthDecoder(parts.ear, parts.decoder)(torch.from_numpy(mels[:, None]), *skips)
+    difference = np.abs(pictures.astype(int) - to_pictures(truth.numpy()))
+    # bf16 has eight bits of mantissa; fp16 features in between.
+    assert difference.mean() < 1.5
+    assert np.percentile(difference, 99) <= 8
+
+
+def test_speech_changes_the_picture(exported: Path) -> None:
+    mouth = OpenVinoMouth(exported)
+    features = mouth.encode(faces()[:1])
+    loud = np.full((1, 80, 16), 1.0, np.float32)
+    silent = np.full((1, 80, 16), -4.0, np.float32)
+    assert not np.array_equal(mouth.decode(loud, features), mouth.decode(silent, features))
+
+
+def test_bench_reports_percentiles(exported: Path) -> None:
+    report = bench_mouth(OpenVinoMouth(exported), exported, frames=12)
+    spent = report["ms_per_frame"]
+    assert 0 < spent["p50"] <= spent["p95"] <= spent["p99"]
+    assert report["runtime"] == "openvino"
+
+
+def test_no_checkpoint_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KouboError, match="no checkpoint"):
+        export(tmp_path / "none.safetensors", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
