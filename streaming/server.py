@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
+import cv2
 import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -80,6 +81,7 @@ def serve(host: str = "127.0.0.1", port: int = 8080, settings: Settings | None =
 
 def run(listener: socket.socket, app: FastAPI) -> None:
     """Serve an app on a listening socket until SIGINT or SIGTERM."""
+    cv2.setNumThreads(1)  # OpenCV's own threads would fight those of inference and encoding
     config = uvicorn.Config(
         app, loop=_LOOP, log_level="warning", timeout_graceful_shutdown=_LEAVE_S, server_header=False
     )
