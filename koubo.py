@@ -242,6 +242,20 @@ def evaluate_mouth(
     _show("Mouth", compare(generated, reference, MediaPipeTracker).as_json(), as_json)
 
 
+@evaluate_app.command("voice")
+def evaluate_voice(
+    video: Annotated[Path, typer.Option(help="A talking video, from koubo render for example.")],
+    as_json: Json = False,
+) -> None:
+    """How the lips of a video go with its own sound, where no true video exists."""
+    from dataclasses import asdict
+
+    from engine.anchor.mediapipe_tracker import MediaPipeTracker
+    from engine.evaluate import follow_voice
+
+    _show("Voice", asdict(follow_voice(video, MediaPipeTracker)), as_json)
+
+
 @evaluate_app.command("pairs")
 def evaluate_pairs(
     checkpoint: Annotated[Path, typer.Option(help="picture.safetensors or joint.safetensors of a training.")],

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,13 +103,13 @@ class Session:
         microphone = Microphone(self._settings.ice_servers, self._settings.connect_timeout_s, self._hear)
         # Taken before the first wait, so that of two at once only one gets it.
         self.microphone = microphone
-        try:
+        with ExitStack() as undo:
+            undo.callback(setattr, self, "microphone", None)
             if before is not None:
                 await before.close()
-            return microphone, await microphone.answer(offer, self._forget)
-        except BaseException:
-            self.microphone = None
-            raise
+            answer = await microphone.answer(offer, self._forget)
+            undo.pop_all()
+        return microphone, answer
 
     async def view(self, offer: Offer) -> tuple[Peer, str]:
         """Take a WHEP offer; returns the connection and the answer. Raises Busy when there are too many."""
@@ -118,11 +119,11 @@ class Session:
             )
         viewer = Viewer(self._settings.ice_servers, self._settings.connect_timeout_s)
         self.viewers[viewer.id] = viewer
-        try:
-            return viewer, await viewer.answer(offer, self._forget)
-        except BaseException:
-            del self.viewers[viewer.id]
-            raise
+        with ExitStack() as undo:
+            undo.callback(self.viewers.pop, viewer.id, None)
+            answer = await viewer.answer(offer, self._forget)
+            undo.pop_all()
+        return viewer, answer
 
     def peer(self, kind: str, peer_id: str) -> Peer:
         """A connection of this session, `kind` "whip" or "whep". Raises NotFound."""

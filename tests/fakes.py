@@ -32,8 +32,8 @@ MOUTH = (90, 20, 30)
 
 
 def opening(mel: Mel) -> float:
-    """How wide the fake mouth opens for one mel window (80, 16): its loudness in the middle, 0 to 1."""
-    return float(np.clip((mel[:, 6:12].mean() + 4) / 4, 0, 1))
+    """How wide the fake mouth opens for a mel window (80, 16): its loudness amid its tick, 0 to 1."""
+    return float(np.clip((mel[:, 9:14].mean() + 4) / 4, 0, 1))
 
 
 class FakeMouth:

@@ -77,5 +77,18 @@ def _write(
         raise KouboError(
             "PyTorch could not export the network; install the versions that `koubo[train]` asks for."
         )
-    program.save(str(path), external_data=False)
-    onnx.checker.check_model(str(path))
+    model = program.model_proto
+    _forget_origin(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drops the exporter's notes on where each operator came from: source paths of the machine it ran on."""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from fractions import Fraction
 
 import av
@@ -158,10 +159,9 @@ def _peer() -> RTCPeerConnection:
 
 
 async def _connect(pc: RTCPeerConnection, exchange: Exchange) -> None:
-    try:
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(close_connection, pc)
         await pc.setLocalDescription()
         answer = await exchange(pc.localDescription.sdp)
         await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-    except BaseException:
-        await close_connection(pc)
-        raise
+        undo.pop_all()

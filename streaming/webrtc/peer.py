@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
@@ -21,7 +23,7 @@ from streaming.webrtc.sdp import PARSE_ERRORS, Fragment, Offer
 _ENDED = ("failed", "closed")
 
 
-class Peer:
+class Peer(ABC):
     """A connection with an unguessable id, an entity tag for its ICE session, and one task that ends it.
 
     Subclasses prepare `pc` in `_prepare` (tracks before the offer is applied) and `_applied` (after it).
@@ -47,25 +49,10 @@ class Peer:
         open then.
         """
         self._ufrag = offer.ufrag
-        try:
-            self._prepare(offer)
-            await self.pc.setRemoteDescription(RTCSessionDescription(offer.text, "offer"))
-            self._applied()
-            await self.pc.setLocalDescription()
-        except (OperationError, InvalidAccessError) as error:
-            await close_connection(self.pc)
-            raise NotAcceptable(
-                "The offer has no codec in common with this server; offer Opus, and VP8 or H.264."
-            ) from error
-        except PARSE_ERRORS as error:
-            await close_connection(self.pc)
-            raise BadRequest(
-                f"The body is not a usable SDP offer ({str(error) or 'it cannot be applied'}); "
-                "send the offer of an RTCPeerConnection."
-            ) from error
-        except BaseException:
-            await close_connection(self.pc)
-            raise
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(close_connection, self.pc)
+            await self._agree(offer)
+            undo.pop_all()
         self._life = asyncio.create_task(self._live(on_end), name=f"peer-{self.id}")
         return self.pc.localDescription.sdp
 
@@ -104,8 +91,25 @@ class Peer:
         if self._life is not None and self._life is not asyncio.current_task():
             await asyncio.wait([self._life])
 
+    async def _agree(self, offer: Offer) -> None:
+        try:
+            self._prepare(offer)
+            await self.pc.setRemoteDescription(RTCSessionDescription(offer.text, "offer"))
+            self._applied()
+            await self.pc.setLocalDescription()
+        except (OperationError, InvalidAccessError) as error:
+            raise NotAcceptable(
+                "The offer has no codec in common with this server; offer Opus, and VP8 or H.264."
+            ) from error
+        except PARSE_ERRORS as error:
+            raise BadRequest(
+                f"The body is not a usable SDP offer ({str(error) or 'it cannot be applied'}); "
+                "send the offer of an RTCPeerConnection."
+            ) from error
+
+    @abstractmethod
     def _prepare(self, offer: Offer) -> None:
-        raise NotImplementedError
+        """Before the offer is applied: check it, set the tracks up."""
 
     def _applied(self) -> None:
         """After the offer has been applied, before the answer is made."""

@@ -10,7 +10,7 @@ from playwright.async_api import Page
 
 from engine.anchor.card import AvatarCard
 from engine.anchor.package import Avatar
-from engine.speech.audio import SAMPLE_RATE, Samples
+from engine.speech.audio import FRAME_RATE, SAMPLE_RATE, Samples
 from engine.speech.espeak import speak
 
 Floats = NDArray[np.float64]
@@ -143,11 +143,12 @@ def distance(pictures: Floats, loop: Floats) -> Floats:
 def together(recording: Recording, opened: Floats) -> tuple[Floats, Floats]:
     """Opening and loudness (k,) at the same moments, STEP_S apart: what is shown and what sounds then.
 
-    A picture counts for the moment at which it comes on, as the studio draws it, not for the 40 ms it stays.
+    A picture counts for the middle of the 40 ms that it stays: that is the moment the studio draws.
     """
-    start, end = recording.shown[0], recording.shown[-1]
+    shown = recording.shown + 0.5 / FRAME_RATE
+    start, end = shown[0], shown[-1]
     moments = np.arange(start, end, STEP_S)
-    seen = np.interp(moments, recording.shown, opened)
+    seen = np.interp(moments, shown, opened)
     steps = np.floor((recording.sound_at - start) / STEP_S).astype(int)
     heard = np.full(moments.size, np.nan)
     for step in range(moments.size):

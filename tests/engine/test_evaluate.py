@@ -11,7 +11,7 @@ import pytest
 from engine.anchor.crop import Picture
 from engine.anchor.mediapipe_tracker import MediaPipeTracker
 from engine.errors import BadMediaError, NoFaceError
-from engine.evaluate import MouthScore, compare, correlation, ssim
+from engine.evaluate import MouthScore, compare, correlation, follow_voice, ssim
 from engine.picture.video import VideoWriter, read_rgb
 from engine.picture.yuv import to_i420
 from tests.fakes import FakeTracker, paint_face
@@ -170,3 +170,16 @@ def test_a_real_speaker_late_by_two_frames(data_folder: Path, tmp_path: Path) ->
     assert same.jaw_r == pytest.approx(1, abs=1e-6)
     assert shifted.lag_frames == 2
     assert shifted.psnr_mouth < same.psnr_mouth
+
+
+@pytest.mark.parametrize(("moves", "low", "high"), [(True, 0.8, 1.0), (False, -1.0, 0.3)])
+def test_lips_are_held_against_their_own_sound(tmp_path: Path, moves: bool, low: float, high: float) -> None:
+    loudness = np.repeat(np.random.default_rng(1).uniform(0, 1, 15), 4)
+    gapes = 0.01 + 0.08 * (loudness if moves else np.random.default_rng(2).permutation(loudness))
+    tone = np.sin(np.arange(640 * 60) / 7).astype(np.float32)
+    with VideoWriter(tmp_path / "talk.mp4", (272, 224), sound=True, crf=10) as video:
+        for k, (gape, loud) in enumerate(zip(gapes, loudness, strict=True)):
+            video.write(to_i420(paint_face(224, 272, gape=float(gape), seed=k)))
+            video.write_sound(tone[640 * k : 640 * (k + 1)] * np.float32(loud))
+    score = follow_voice(tmp_path / "talk.mp4", FakeTracker)
+    assert low <= score.aperture_loudness_r <= high

@@ -49,6 +49,13 @@ def test_the_sheet_tells_what_the_mouth_is(exported: Path) -> None:
     ]  # fmt: skip
 
 
+def test_no_path_of_this_machine_is_written(exported: Path) -> None:
+    for name in ("face_encoder.onnx", "mouth_decoder.onnx"):
+        content = (exported / name).read_bytes()
+        assert str(Path(__file__).parents[2]).encode() not in content
+        assert b".py" not in content
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_engine_paints_what_torch_paints(exported: Path, parts: Parts, count: int) -> None:
     mouth = OpenVinoMouth(exported)
