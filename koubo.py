@@ -119,15 +119,10 @@ def studio_render(
     output: Annotated[Path, typer.Option(help="Folder for video.mp4, frames/, idle/, truth.json.")],
     workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Head motion and blinks.")] = 0,
-    language: Annotated[str, typer.Option(help="en for recordings; others are not aligned.")] = "en",
 ) -> None:
-    """Render a character saying a recording, with the truth of every picture."""
+    """Render a character saying an English recording, with the truth of every picture."""
     from training.studio.shots import render_speech
 
-    if language != "en":
-        raise KouboError(
-            "Recordings are aligned in English only; use `koubo studio say` for other languages."
-        )
     with _progress("pictures") as progress:
         render_speech(character, speech, output, workers=workers, seed=seed, progress=progress)
     typer.echo(output / "video.mp4")
@@ -347,25 +342,34 @@ def _sounds(folder: Path) -> list[Path]:
     return files
 
 
+class _Bar:
+    """A progress bar that is told (done, total) and, where wanted, what is being done."""
+
+    def __init__(self, bar: Progress, what: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(what, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total or None)
+
+    def describe(self, what: str) -> None:
+        """Names what is being done now."""
+        self._bar.update(self._task, description=what)
+
+
 @contextmanager
-def _progress(what: str, *, percent: bool = False) -> Iterator[Callable[[int, int], None]]:
+def _progress(what: str, *, percent: bool = False) -> Iterator[_Bar]:
     count = TextColumn("{task.percentage:>3.0f} %") if percent else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(what, total=None)
-
-        def update(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total or None)
-
-        update.describe = lambda text: bar.update(task, description=text)  # type: ignore[attr-defined]
-        yield update
+        yield _Bar(bar, what)
 
 
-def _told(progress: Callable[[int, int], None]) -> Callable[[str, float, dict[str, float]], None]:
+def _told(bar: _Bar) -> Callable[[str, float, dict[str, float]], None]:
     def tell(step: str, share: float, figures: dict[str, float]) -> None:
         text = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
-        progress.describe(f"{step}  {text}")  # type: ignore[attr-defined]
-        progress(round(1000 * share), 1000)
+        bar.describe(f"{step}  {text}")
+        bar(round(1000 * share), 1000)
 
     return tell
 

@@ -11,7 +11,7 @@ from engine.picture.yuv import Frame, planes, to_i420
 
 _RING = (0.05, 0.95)  # mask values between which, on the cheeks, mouth and anchor should agree in colour
 _MAX_SHIFT = 16.0
-_SHARPEN = 0.6  # costs 0.1 dB of PSNR; 1.0 would cost 0.5
+_SHARPEN = 0.6  # more would gain sharpness at the price of likeness
 _SHARPEN_SIGMA = 1.2  # pixels of the patch
 _CHANGE = (3.0, 12.0)  # levels of 255 at which a change begins to count, and counts fully
 _CHANGE_REACH = 0.05  # share of the side over which a change spreads

@@ -50,7 +50,7 @@ class Up(nn.Module):
 def _convolved(conv: nn.Module, x: Tensor, *, training: bool) -> Tensor:
     """The convolution; small maps train in fp32 on a CPU, even under autocast.
 
-    oneDNN's bf16 weight gradients may take a slow path there (64 channels at 48x48: 380 ms against 31).
+    oneDNN's bf16 weight gradients may take a slow path there, ten times as long for some shapes.
     """
     if not training or x.device.type != "cpu" or x.shape[-1] > _SMALL:
         y: Tensor = conv(x)

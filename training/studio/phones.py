@@ -1,8 +1,8 @@
 """When each phone of a sentence is spoken.
 
 English recordings are decoded and then force-aligned by pocketsphinx with the acoustic model that
-its wheel carries. The result is cached as JSON beside nothing else, so that a long corpus is
-aligned once.
+its wheel carries. The result is cached as JSON under the hash of the sound, so that a long
+corpus is aligned once.
 """
 
 import hashlib
