@@ -74,7 +74,7 @@ def render_pairs(
         for i, name in enumerate(names):
             jobs.append((folder / f"{name}-idle.jpg", take.spec(i, speaking=False)))
             jobs.append((folder / f"{name}-speaking.jpg", take.spec(i)))
-        render_jobs(character, _random_look(random), jobs, workers=workers, progress=progress)
+        render_jobs(character, random_look(random, CLOSE_UP), jobs, workers=workers, progress=progress)
         records += [
             {
                 "name": name,
@@ -121,14 +121,16 @@ def _random_code(random: np.random.Generator) -> Floats:
     return np.clip(code, 0, 1)
 
 
-def _random_look(random: np.random.Generator) -> Look:
+def random_look(random: np.random.Generator, look: Look) -> Look:
+    """`look` with chance's zoom, backdrop and light."""
+
     def tint(low: float, high: float) -> str:
         return "#" + "".join(f"{int(255 * random.uniform(low, high)):02x}" for _ in range(3))
 
     side = random.choice([-1.0, 1.0])
     return replace(
-        CLOSE_UP,
-        fov=float(random.uniform(18.5, 22.0)),
+        look,
+        fov=look.fov * float(random.uniform(0.925, 1.1)),
         backdrop={
             "top": tint(0.1, 0.6),
             "bottom": tint(0.05, 0.35),

@@ -1,0 +1,83 @@
+"""`koubo studio`: render presenters that talk, for training and as anchors."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.terminal import progress, sounds
+
+app = typer.Typer(help="Render presenters that talk, for training and as anchors.", no_args_is_help=True)
+
+
+@app.command("render")
+def studio_render(
+    character: Annotated[Path, typer.Option(help="GLB character with visemes.")],
+    speech: Annotated[Path, typer.Option(help="English speech, any sound file.")],
+    output: Annotated[Path, typer.Option(help="Folder for video.mp4, frames/, idle/, truth.json.")],
+    workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Head motion and blinks.")] = 0,
+) -> None:
+    """Render a character saying an English recording, with the truth of every picture."""
+    from training.studio.shots import render_speech
+
+    with progress("pictures") as bar:
+        render_speech(character, speech, output, workers=workers, seed=seed, progress=bar)
+    typer.echo(output / "video.mp4")
+
+
+@app.command("say")
+def studio_say(
+    character: Annotated[Path, typer.Option(help="GLB character with visemes.")],
+    text: Annotated[str, typer.Option(help="What to say.")],
+    output: Annotated[Path, typer.Option(help="Folder for video.mp4, frames/, idle/, truth.json.")],
+    voice: Annotated[str, typer.Option(help="espeak-ng voice, such as en-us or cmn.")] = "en-us",
+    workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Head motion and blinks.")] = 0,
+) -> None:
+    """Render a character saying a text in any language of espeak-ng."""
+    from training.studio.shots import render_text
+
+    with progress("pictures") as bar:
+        render_text(character, text, voice, output, workers=workers, seed=seed, progress=bar)
+    typer.echo(output / "video.mp4")
+
+
+@app.command("anchor")
+def studio_anchor(
+    character: Annotated[Path, typer.Option(help="GLB character with visemes.")],
+    output: Annotated[Path, typer.Option(help="The MP4 to write; its pictures are kept beside it.")],
+    seconds: Annotated[float, typer.Option(help="Length of the loop.", min=2, max=60)] = 11.0,
+    workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Head motion and blinks.")] = 0,
+) -> None:
+    """Render a character's idle loop, the anchor of a presenter."""
+    from training.studio.shots import render_anchor
+
+    with progress("pictures") as bar:
+        render_anchor(character, output, seconds=seconds, workers=workers, seed=seed, progress=bar)
+    typer.echo(output)
+
+
+@app.command("dataset")
+def studio_dataset(
+    characters: Annotated[Path, typer.Option(help="Folder of GLB characters.")],
+    speech: Annotated[Path, typer.Option(help="Folder of English recordings.")],
+    output: Annotated[Path, typer.Option(help="Folder for the pairs.")],
+    pairs: Annotated[int, typer.Option(help="Pairs of pictures for each character.", min=2)] = 140,
+    held_out: Annotated[bool, typer.Option(help="Render who is kept out of training instead.")] = False,
+    workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Which moments, poses and lights.")] = 1,
+) -> None:
+    """Render the training set: idle and speaking pictures at the same pose (resumable)."""
+    from training.split import is_held_out_character, is_held_out_speaker
+    from training.studio.dataset import read_corpus, render_pairs
+
+    with progress("recordings") as bar:
+        files = [file for file in sounds(speech) if is_held_out_speaker(file) == held_out]
+        corpus = read_corpus(files, bar)
+    for character in sorted(characters.glob("*.glb")):
+        if is_held_out_character(character) == held_out:
+            with progress(character.stem) as bar:
+                render_pairs(character, corpus, output, pairs=pairs, seed=seed, workers=workers, progress=bar)
+    typer.echo(output)
