@@ -43,6 +43,7 @@ def test_the_truth_itself_scores_best(truth: Path) -> None:
     score = compare(truth, truth, FakeTracker)
     assert score.psnr_mouth == 60
     assert score.ssim_mouth == pytest.approx(1)
+    assert score.gmsd_mouth == pytest.approx(0, abs=1e-9)
     assert score.sharpness_ratio == pytest.approx(1)
     assert (score.jaw_r, score.aperture_r, score.pucker_r) == pytest.approx((1, 1, 1))
     assert score.lag_frames == 0
@@ -59,6 +60,7 @@ def test_blur_is_less_sharp_and_less_alike(truth: Path, tmp_path: Path) -> None:
     score = compare(film(tmp_path / "blur.mp4", GAPES, blur=2.5), truth, FakeTracker)
     assert score.sharpness_ratio < 0.7
     assert score.ssim_mouth < 0.97
+    assert score.gmsd_mouth > 0.02
     assert score.psnr_mouth < 35
     assert score.aperture_r > 0.95
 
@@ -77,9 +79,10 @@ def test_other_lips_score_low(truth: Path, tmp_path: Path) -> None:
 
 
 def test_json_has_the_promised_keys() -> None:
-    assert list(MouthScore(1.0, 1.0, 1.0, 1.0, 1.0, float("nan"), 2).as_json().items()) == [
+    assert list(MouthScore(1.0, 1.0, 0.0, 1.0, 1.0, 1.0, float("nan"), 2).as_json().items()) == [
         ("psnr_mouth", 1.0),
         ("ssim_mouth", 1.0),
+        ("gmsd_mouth", 0.0),
         ("sharpness_ratio", 1.0),
         ("jaw_r", 1.0),
         ("aperture_r", 1.0),
