@@ -1,11 +1,16 @@
 """`koubo evaluate`: measure what was generated."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.terminal import Json, progress, show, sounds
+from commands.terminal import Bar, Json, progress, show, sounds
+from engine.errors import KouboError
+
+if TYPE_CHECKING:
+    from training.evaluate import Recording
 
 app = typer.Typer(help="Measure what was generated.", no_args_is_help=True)
 
@@ -77,3 +82,120 @@ def evaluate_presenter(
             seed=seed, seconds=seconds, workers=workers, progress=bar,
         )  # fmt: skip
     show(package.name, verdict.summary(), as_json)
+
+
+@app.command("report")
+def evaluate_report(
+    output: Annotated[Path, typer.Option(help="Folder for index.html, report.json, videos and pictures.")],
+    avatar: Annotated[str, typer.Option(help="Name or folder of a presenter rendered by the studio.")] = "",
+    character: Annotated[Path | None, typer.Option(help="The GLB character that it shows.")] = None,
+    speech: Annotated[
+        Path | None, typer.Option(help="Folder of English recordings; held-out speakers are used.")
+    ] = None,
+    mouth: Annotated[Path | None, typer.Option(help="Folder of another exported mouth to judge.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the presenter's anchor.")] = 0,
+    speakers: Annotated[int, typer.Option(help="How many held-out speakers.", min=2)] = 5,
+    seconds: Annotated[float, typer.Option(help="Length of each recording.", min=1)] = 3.2,
+    workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
+    truth: Annotated[list[Path] | None, typer.Option(help="A true video; may be given again.")] = None,
+    generated: Annotated[list[Path] | None, typer.Option(help="The generated one of each truth.")] = None,
+    anchor: Annotated[list[Path] | None, typer.Option(help="The untouched one of each truth.")] = None,
+    sync: Annotated[Path | None, typer.Option(help="Checkpoint of another sync discriminator.")] = None,
+    as_json: Json = False,
+) -> None:
+    """All seven measures of truth, generated and untouched anchor, as a page to look at and as JSON.
+
+    Of a presenter (--avatar, --character, --speech, --seed) or of videos (--truth, --generated, --anchor).
+    """
+    from engine.anchor.mediapipe_tracker import MediaPipeTracker
+    from training.evaluate import paired
+    from training.report import PAGE, judge_or_reason, report
+
+    judge = judge_or_reason(sync)
+    silence = None
+    with progress("report") as bar:
+        if truth or generated or anchor:
+            if avatar or character or speech or mouth:
+                raise KouboError("Give either a presenter (--avatar) or videos (--truth, --generated).")
+            recordings = paired(truth or [], generated or [], anchor or [])
+            title = ", ".join(one.name for one in recordings)
+        elif avatar and character and speech:
+            title, recordings, silence = _presented(
+                avatar, character, speech, output, mouth, seed, speakers, seconds, workers, bar
+            )
+        else:
+            raise KouboError(
+                "Give --avatar with --character and --speech, or --truth with --generated; see --help."
+            )
+        found = report(
+            title, recordings, output, MediaPipeTracker, judge, silence=silence, tell=_telling(bar)
+        )
+    show(title, found.summary(), as_json)
+    typer.echo(output / PAGE, err=True)
+
+
+def _telling(bar: Bar) -> Callable[[str, int, int], None]:
+    """Shows (step, done, total) on the bar."""
+
+    def tell(step: str, done: int, total: int) -> None:
+        bar.describe(step)
+        bar(done, total)
+
+    return tell
+
+
+def _presented(
+    avatar: str,
+    character: Path,
+    speech: Path,
+    output: Path,
+    mouth: Path | None,
+    seed: int,
+    speakers: int,
+    seconds: float,
+    workers: int,
+    bar: Bar,
+) -> tuple[str, "list[Recording]", tuple[float, float]]:
+    """Title, recordings and silence of a presenter."""
+    from engine.anchor.mediapipe_tracker import MediaPipeTracker
+    from engine.anchor.package import Avatar, find_avatar
+    from engine.mouth.openvino_runtime import OpenVinoMouth
+    from training.evaluate import present, silence
+    from training.split import is_held_out_speaker
+
+    package = Avatar.load(find_avatar(avatar))
+    runtime = OpenVinoMouth(mouth or package.mouth)
+    if runtime.size != package.crop_size:
+        raise KouboError(
+            f"This mouth draws {runtime.size} px but {package.name} has crops of {package.crop_size} px; "
+            "prepare the presenter for it."
+        )
+    files = [file for file in sounds(speech) if is_held_out_speaker(file)][:speakers]
+    bar.describe("true pictures")
+    recordings = present(
+        package, character, files, output, mouth=runtime,
+        seed=seed, seconds=seconds, workers=workers, progress=bar,
+    )  # fmt: skip
+    return package.name, recordings, silence(package, output, runtime, MediaPipeTracker)
+
+
+@app.command("check")
+def evaluate_check(
+    video: Annotated[Path, typer.Option(help="A video of one talking face.")],
+    output: Annotated[Path, typer.Option(help="Folder for the spoilt copies.")],
+    seconds: Annotated[float, typer.Option(help="How much of the video.", min=1)] = 4.0,
+    as_json: Json = False,
+) -> None:
+    """Check the measures themselves: copies spoilt in known ways must score as spoilt."""
+    from dataclasses import asdict
+
+    from engine.anchor.mediapipe_tracker import MediaPipeTracker
+    from training.evaluate_check import check
+
+    with progress("copies") as bar:
+        rows = check(video, output, MediaPipeTracker, seconds=seconds, progress=bar)
+    show(
+        video.name,
+        {name: {key: round(value, 3) for key, value in asdict(row).items()} for name, row in rows.items()},
+        as_json,
+    )

@@ -6,28 +6,47 @@ guesses: digital silence must leave it closed, and another sentence must not loo
 """
 
 import json
-import wave
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from engine.anchor.crop import Picture
 from engine.anchor.mediapipe_tracker import MediaPipeTracker
 from engine.anchor.package import Avatar
+from engine.anchor.walk import AnchorWalk
 from engine.errors import BadMediaError
-from engine.evaluate import MouthScore, apertures, compare
+from engine.evaluate.columns import Place
+from engine.evaluate.lips import compare_lips
+from engine.evaluate.mouth import MouthScore, apertures, compare_tracks
+from engine.evaluate.track import NewTracker, track
 from engine.mouth.runtime import MouthRuntime
-from engine.picture.video import read_rgb
+from engine.picture.video import VideoWriter
 from engine.render import render
-from engine.speech.audio import SAMPLE_RATE, Samples, load_speech, to_pcm16
+from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK, Samples, load_speech
+from training.clips import span, write_wave
+from training.report_media import write_sheet
 from training.split import is_held_out_speaker
 from training.studio.shots import render_speech
 
 Progress = Callable[[int, int], None]
-_SHEET_ROWS = 6
+
+SILENCE_S = 2.0
+"""Seconds of digital silence that a presenter is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The videos of one speech: the true one, the generated one, the untouched anchor if there is one.
+
+    `place` says where the mouth was pasted, None where only a face tracker can tell.
+    """
+
+    name: str
+    truth: Path
+    generated: Path
+    anchor: Path | None
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,70 +92,120 @@ def judge(
 
     `seed` is that of the avatar's anchor, so that poses agree. Writes report.json and sheet.jpg.
     """
+    recordings = present(
+        avatar, character, speech, output,
+        mouth=mouth, seed=seed, seconds=seconds, workers=workers, progress=progress,
+    )  # fmt: skip
+    tracks = [
+        (track(one.generated, MediaPipeTracker), track(one.truth, MediaPipeTracker)) for one in recordings
+    ]
+    scores = {
+        one.name: compare_tracks(generated, truth)
+        for one, (generated, truth) in zip(recordings, tracks, strict=True)
+    }
+    swapped = [
+        compare_lips(this, other).jaw_r
+        for (this, _), (_, other) in zip(tracks, [*tracks[1:], tracks[0]], strict=True)
+    ]
+    quiet, idle = silence(avatar, output, mouth, MediaPipeTracker)
+    verdict = Verdict(scores, float(np.mean(swapped)), quiet, idle)
+    report = {"summary": verdict.summary(), "recordings": {k: asdict(v) for k, v in scores.items()}}
+    (output / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_sheet(
+        [[one.truth, one.generated] for one in recordings],
+        [truth.crops() for _, truth in tracks],
+        output / "sheet.jpg",
+    )
+    return verdict
+
+
+def present(
+    avatar: Avatar,
+    character: Path,
+    speech: Sequence[Path],
+    output: Path,
+    *,
+    mouth: MouthRuntime,
+    seed: int,
+    seconds: float = 3.2,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> list[Recording]:
+    """The true, live and idle video of the start of each held-out recording in `speech`.
+
+    Below `output`, a folder each; true pictures that are there already are not rendered again. Raises
+    BadMediaError for fewer than two held-out speakers.
+    """
     files = [file for file in speech if is_held_out_speaker(file)]
     if len(files) < 2:
         raise BadMediaError(
             "There are fewer than two held-out speakers in this folder; give more recordings."
         )
-    cuts = [_cut(file, output / file.stem, seconds) for file in files]
-    for cut in cuts:
+    recordings = []
+    for done, file in enumerate(files):
+        folder = output / file.stem
+        samples = load_speech(file)[: round(seconds * SAMPLE_RATE)]
+        cut = write_wave(folder / "speech.wav", samples)
         render_speech(
-            character,
-            cut,
-            cut.parent,
-            motion="anchor",
-            twins=False,
-            seed=seed,
-            workers=workers,
-            progress=progress,
+            character, cut, folder,
+            motion="anchor", twins=False, seed=seed, workers=workers,
+            progress=_part(progress, done, len(files)),
+        )  # fmt: skip
+        render(avatar, cut, folder / "live.mp4", mouth=mouth)
+        walk = write_idle(avatar, samples, folder / "anchor.mp4")
+        place = Place([avatar.card.crops[frame] for frame in walk], avatar.mask)
+        recordings.append(
+            Recording(file.stem, folder / "video.mp4", folder / "live.mp4", folder / "anchor.mp4", place)
         )
-    scores = {}
-    for cut in cuts:
-        render(avatar, cut, cut.parent / "live.mp4", mouth=mouth)
-        scores[cut.parent.name] = compare(cut.parent / "live.mp4", cut.parent / "video.mp4", MediaPipeTracker)
-    swapped = [
-        compare(this.parent / "live.mp4", other.parent / "video.mp4", MediaPipeTracker).jaw_r
-        for this, other in zip(cuts, [*cuts[1:], cuts[0]], strict=True)
+    return recordings
+
+
+def paired(
+    truths: Sequence[Path], generated: Sequence[Path], anchors: Sequence[Path] = ()
+) -> list[Recording]:
+    """Recordings of videos that exist already, named after the true ones.
+
+    Raises BadMediaError when the lists do not go together.
+    """
+    if not truths or len(generated) != len(truths) or len(anchors) not in (0, len(truths)):
+        raise BadMediaError(
+            f"There are {len(truths)} true, {len(generated)} generated and {len(anchors)} untouched videos; "
+            "give one generated video for each true one, and untouched ones for all or none."
+        )
+    return [
+        Recording(
+            truth.stem if len({path.stem for path in truths}) == len(truths) else f"{number} {truth.stem}",
+            truth,
+            generated[number],
+            anchors[number] if anchors else None,
+        )
+        for number, truth in enumerate(truths)
     ]
-    silence = write_wave(output / "silence.wav", np.zeros(2 * SAMPLE_RATE, np.float32))
-    render(avatar, silence, output / "silence.mp4", mouth=mouth)
-    quiet = apertures(output / "silence.mp4", MediaPipeTracker)
-    idle = apertures(avatar.folder / "anchor.mp4", MediaPipeTracker)
-    verdict = Verdict(scores, float(np.mean(swapped)), float(np.max(quiet)), float(np.max(idle)))
-    report = {"summary": verdict.summary(), "recordings": {k: asdict(v) for k, v in scores.items()}}
-    (output / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    write_sheet([cut.parent for cut in cuts[:_SHEET_ROWS]], output / "sheet.jpg")
-    return verdict
 
 
-def write_wave(path: Path, samples: Samples) -> Path:
-    """Writes float samples in [-1, 1] at 16 kHz as a 16-bit WAV file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(to_pcm16(samples).tobytes())
-    return path
+def write_idle(avatar: Avatar, samples: Samples, output: Path) -> list[int]:
+    """The untouched idle loop with the sound `samples`, as long as it; returns its anchor frame numbers."""
+    walk = AnchorWalk(avatar.frames, avatar.card.loop)
+    frames = [next(walk) for _ in range(-(-samples.size // SAMPLES_PER_TICK))]
+    with VideoWriter(output, avatar.size, sound=True) as video:
+        for tick, frame in enumerate(frames):
+            video.write(avatar.frame(frame))
+            video.write_sound(span(samples, tick, 1))
+    return frames
 
 
-def write_sheet(folders: Sequence[Path], output: Path, *, every: int = 9, columns: int = 8) -> None:
-    """A contact sheet: for each folder a row of true pictures above a row of live ones, faces only."""
-    rows = []
-    for folder in folders:
-        for name in ("video.mp4", "live.mp4"):
-            pictures = list(read_rgb(folder / name))[10::every][:columns]
-            rows.append(np.hstack([_face(picture) for picture in pictures]))
-    widest = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]
-    cv2.imwrite(str(output), np.vstack(padded)[:, :, ::-1])
+def silence(
+    avatar: Avatar, output: Path, mouth: MouthRuntime, new_tracker: NewTracker
+) -> tuple[float, float]:
+    """The largest aperture of the presenter given silence, and of its idle loop; keeps silence.mp4."""
+    quiet = write_wave(output / "silence.wav", np.zeros(round(SILENCE_S * SAMPLE_RATE), np.float32))
+    render(avatar, quiet, output / "silence.mp4", mouth=mouth)
+    opened = apertures(output / "silence.mp4", new_tracker)
+    return max(opened), max(apertures(avatar.folder / "anchor.mp4", new_tracker))
 
 
-def _face(picture: Picture) -> Picture:
-    height, width = picture.shape[:2]
-    part = picture[round(0.1 * height) : round(0.62 * height), round(0.24 * width) : round(0.76 * width)]
-    return np.asarray(cv2.resize(part, (240, 240), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _cut(file: Path, folder: Path, seconds: float) -> Path:
-    return write_wave(folder / "speech.wav", load_speech(file)[: round(seconds * SAMPLE_RATE)])
+def _part(progress: Progress | None, done: int, parts: int) -> Progress | None:
+    """Progress of one of several equal parts, counted in their pictures together."""
+    if progress is None:
+        return None
+    return lambda count, total: progress(done * total + count, parts * total)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from engine.evaluate.track import Track, check_pair, pictures
 _LIP_CORNERS, _LIP_MIDDLES = (61, 291), (0, 17)
 _MOUTH_REACH = 0.75  # half the side of the mouth's square, in mouth widths
 _MIN_MASK, _MAX_MASK = 96, 384
+
+Name = TypeVar("Name", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ def place_of(truth: Track) -> Place:
 
 
 def score_columns(
-    truth: Track, others: Mapping[str, Track], place: Place, untouched: Track
-) -> dict[str, PictureScore]:
+    truth: Track, others: Mapping[Name, Track], place: Place, untouched: Track
+) -> dict[Name, PictureScore]:
     """The score of each video in `others`, by name. They may include `truth` and `untouched`.
 
     `untouched` shows the same pictures without a pasted mouth: the anchor, or the truth where none is known.
@@ -60,7 +63,7 @@ def score_columns(
     box = _mouth_square(truth.landmarks(), place.crops, size)
     flickers = {name: FlickerMeter() for name in others}
     seams = {name: SeamMeter(place.mask) for name in others}
-    rows: dict[str, list[Quality]] = {name: [] for name in others}
+    rows: dict[Name, list[Quality]] = {name: [] for name in others}
     together = pictures(truth, untouched, *others.values())
     for number, ((true, plain, *shown), crop, face) in enumerate(
         zip(together, place.crops, truth.faces, strict=False)
