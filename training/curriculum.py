@@ -11,9 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
-from engine.anchor.crop import Picture
 from training import checkpoint
 from training.models.generator import Parts
 from training.models.presets import preset
@@ -24,7 +22,6 @@ from training.train_ear import score_ear, train_ear
 from training.train_generator import Run, train_joint, train_picture
 
 Tell = Callable[[str, float, dict[str, float]], None]
-_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +63,12 @@ def train(
     score = score_ear(ear, held_out)
     tell("ear", 1.0, {"held-out r": score.mean, "in silence": score.silence})
     parts.ear.load_state_dict(ear.state_dict())
-    run = Run(output, minutes.picture, reporter("picture"), _keep_samples(output), seed)
+    run = Run(output, minutes.picture, reporter("picture"), seed)
     train_picture(plan, parts, pairs, run)
     run = replace(run, minutes=minutes.joint, report=reporter("joint"))
     train_joint(plan, parts, pairs, train_set, run)
     plot_curves(output)
     return output / "joint.safetensors"
-
-
-def _keep_samples(output: Path) -> Callable[[int, Tensor, Tensor, Tensor], None]:
-    def keep(step: int, idle: Tensor, generated: Tensor, target: Tensor) -> None:
-        rows = [np.hstack(list(_pictures(tensor[:_SHOWN]))) for tensor in (idle, generated, target)]
-        cv2.imwrite(str(output / f"samples-{step:06d}.jpg"), np.vstack(rows)[:, :, ::-1])
-
-    return keep
-
-
-def _pictures(tensor: Tensor) -> Picture:
-    return ((tensor.permute(0, 2, 3, 1).numpy() + 1) * 127.5).clip(0, 255).astype(np.uint8)
 
 
 def plot_curves(output: Path) -> None:

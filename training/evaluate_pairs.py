@@ -37,7 +37,7 @@ def judge_pairs(checkpoint_file: Path, data: Path) -> PairScore:
     """
     plan = preset(checkpoint.read_state(checkpoint_file)["preset"])
     parts = Parts.create(plan)
-    checkpoint.load(checkpoint_file, {"face": parts.face, "decoder": parts.decoder})
+    checkpoint.load_trained(checkpoint_file, {"face": parts.face, "decoder": parts.decoder})
     for network in (parts.face, parts.decoder):
         network.eval()
     pairs = read_pairs(data)

@@ -4,8 +4,7 @@ Pictures stay encoded in memory and are decoded, cut and varied by threads while
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,13 +18,13 @@ from engine.anchor.crop import Crop, Picture, crop_from_landmarks, extract
 from engine.anchor.mediapipe_tracker import MediaPipeTracker
 from engine.errors import BadMediaError
 from engine.mouth.features import face_input
+from training.clips import decode, lip_centre
+from training.loader import Ahead, Random
 from training.speech_data import Floats
+from training.variation import colour_table
 
 EMPHASIS = 4
 """How often a pair of an emphasised character is drawn for one of another."""
-
-_LIPS = (61, 291, 0, 17)
-_AHEAD = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def read_pairs(folder: Path, emphasise: Collection[str] = ()) -> list[Pair]:
     for name in emphasise:
         if not (folder / name / "pairs.json").is_file():
             raise BadMediaError(f"There are no rendered pairs of {name} below {folder}; check the name.")
-    for index in sorted(folder.glob("*/pairs.json")):
+    for index in sorted(folder.rglob("pairs.json")):
         repeat = EMPHASIS if index.parent.name in emphasise else 1
         records = json.loads(index.read_text())["pairs"]
         faces = _faces(index.parent, [record["name"] for record in records])
@@ -93,45 +92,28 @@ def _faces(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
     faces = {}
     with MediaPipeTracker() as tracker:
         for index, name in enumerate(names):
-            picture = _decode((folder / f"{name}-idle.jpg").read_bytes())
+            picture = decode((folder / f"{name}-idle.jpg").read_bytes())
             face = tracker.track(picture, 1000 * index)
             if face is None:
                 continue
             crop = crop_from_landmarks(face.landmarks)
-            lips = crop.to_crop(face.landmarks[list(_LIPS)], 1).mean(axis=0)
-            faces[name] = [*asdict(crop).values(), *(float(value) for value in lips)]
+            faces[name] = [*asdict(crop).values(), *lip_centre(face.landmarks, crop)]
     partial = cache.with_suffix(".part")
     partial.write_text(json.dumps(faces))
     partial.replace(cache)
     return faces
 
 
-class PictureLoader:
-    """Endless shuffled batches of `size` pairs, prepared ahead by two threads."""
+def picture_batches(
+    pairs: Sequence[Pair], picture: int, size: int, seed: tuple[int, ...], start: int = 0
+) -> Ahead[PictureBatch]:
+    """Endless batches of `size` pairs drawn at random, from step `start` on."""
 
-    def __init__(self, pairs: Sequence[Pair], picture: int, size: int, seed: Sequence[int]) -> None:
-        self._pairs, self._picture, self._size = pairs, picture, size
-        self._random = np.random.default_rng(list(seed))
+    def make(random: Random) -> PictureBatch:
+        chosen = [pairs[i] for i in random.choice(len(pairs), size, replace=len(pairs) < size)]
+        return collate(chosen, [vary(pair, picture, random) for pair in chosen])
 
-    def __iter__(self) -> Iterator[PictureBatch]:
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            waiting: list[Future[PictureBatch]] = []
-            for chosen in self._draws():
-                waiting.append(pool.submit(self._make, chosen, int(self._random.integers(2**31))))
-                if len(waiting) > _AHEAD:
-                    yield waiting.pop(0).result()
-
-    def _draws(self) -> Iterator[NDArray[np.int64]]:
-        while True:
-            order = self._random.permutation(len(self._pairs))
-            for start in range(0, len(order) - self._size + 1, self._size):
-                yield order[start : start + self._size]
-
-    def _make(self, chosen: NDArray[np.int64], seed: int) -> PictureBatch:
-        random = np.random.default_rng(seed)
-        pairs = [self._pairs[i] for i in chosen]
-        cuts = [vary(pair, self._picture, random) for pair in pairs]
-        return collate(pairs, cuts)
+    return Ahead(make, seed, start)
 
 
 def collate(
@@ -153,8 +135,8 @@ def collate(
 def cut(pair: Pair, picture: int) -> tuple[Picture, Picture, tuple[float, float]]:
     """The pair's idle and speaking face (picture, picture, 3), and its lips in [0, 1]."""
     return (
-        extract(_decode(pair.idle), pair.crop, picture),
-        extract(_decode(pair.speaking), pair.crop, picture),
+        extract(decode(pair.idle), pair.crop, picture),
+        extract(decode(pair.speaking), pair.crop, picture),
         pair.lips,
     )
 
@@ -174,21 +156,9 @@ def vary(
     idle, speaking, lips = cut(replace(pair, crop=crop), picture)
     if random.random() < 0.5:
         idle, speaking, lips = idle[:, ::-1], speaking[:, ::-1], (1 - lips[0], lips[1])
-    table = _colours(random)
+    table = colour_table(random)[None]
     return _tinted(idle, table), _tinted(speaking, table), lips
 
 
-def _colours(random: np.random.Generator) -> NDArray[np.uint8]:
-    levels = np.arange(256)[:, None] / 255
-    gain = random.uniform(0.8, 1.25) * random.uniform(0.94, 1.06, 3)
-    curve = np.clip(levels ** random.uniform(0.8, 1.25) * gain, 0, 1)
-    return np.rint(curve * 255).astype(np.uint8)
-
-
-def _tinted(picture: Picture, table: Mapping[int, int] | NDArray[np.uint8]) -> Picture:
-    return np.asarray(cv2.LUT(np.ascontiguousarray(picture), np.asarray(table)[None]), dtype=np.uint8)
-
-
-def _decode(encoded: bytes) -> Picture:
-    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
-    return np.asarray(picture, dtype=np.uint8)
+def _tinted(picture: Picture, table: NDArray[np.uint8]) -> Picture:
+    return np.asarray(cv2.LUT(np.ascontiguousarray(picture), table), dtype=np.uint8)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from engine.errors import KouboError
 from training import loop
-from training.models.generator import Ear
+from training.models.audio import CodeEar
 from training.models.presets import Preset
 from training.speech_data import Recording, batches, codes_at, windows_of
 from training.studio.visemes import VISEMES
@@ -56,24 +57,32 @@ def train_ear(
     minutes: float,
     seed: int = 0,
     report: loop.Report,
-) -> Ear:
-    """Trains for `minutes` of computing, resuming `output`/ear.safetensors where there is one."""
+) -> CodeEar:
+    """Trains for `minutes` of computing, resuming `output`/ear.safetensors where there is one.
+
+    Raises KouboError for a preset without a code or a checkpoint of another one.
+    """
+    if not preset.code:
+        raise KouboError(
+            f"{preset.name} has no mouth code, so its ear cannot be trained alone; train it from clips."
+        )
     torch.manual_seed(seed)
-    ear = Ear(preset)
+    ear = CodeEar(preset.ear)
     optimiser = torch.optim.AdamW(ear.parameters(), _PEAK_RATE, weight_decay=0.02)
-    plan = loop.Plan(output / "ear.safetensors", minutes, _PEAK_RATE)
-    state = loop.resume(plan, preset.name, {"ear": ear}, optimiser)
-    source = batches(train, np.random.default_rng([seed, state.steps]), BATCH)
+    plan = loop.Plan(output / "ear.safetensors", _PEAK_RATE, minutes)
 
-    def step(batch: tuple[Tensor, Tensor]) -> Tensor:
+    def step(_: int, batch: tuple[Tensor, Tensor]) -> loop.Turn:
         mel, truth = batch
-        return code_loss(ear.train()(mel), truth)
+        return loop.Turn(code_loss(ear.train()(mel), truth), "ear")
 
-    loop.run(plan, state, {"ear": ear}, optimiser, source, step, report)
+    training = loop.Training({"ear": ear}, {"ear": optimiser}, step, report)
+    state = loop.resume(plan, preset.name, training)
+    source = batches(train, np.random.default_rng([seed, state.steps]), BATCH)
+    loop.run(plan, state, training, source)
     return ear
 
 
-def score_ear(ear: Ear, recordings: Sequence[Recording]) -> EarScore:
+def score_ear(ear: nn.Module, recordings: Sequence[Recording]) -> EarScore:
     """Judges the ear on clean recordings of speakers it never heard, and on digital silence."""
     ear.eval()
     codes, truths = [], []

@@ -14,19 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training import loop
+from training.board import Board
 from training.losses import Weights, picture_loss
 from training.models.generator import Parts
 from training.models.presets import Preset
-from training.picture_data import Pair, PictureBatch, PictureLoader
+from training.picture_data import Pair, PictureBatch, picture_batches
 from training.speech_data import Recording, windows_of
 from training.train_ear import code_loss
 
 BATCH = 16
 _PEAK_RATE = 2e-3
 _JOINT_RATE = 3e-4
-
-Pictures = Callable[[int, Tensor, Tensor, Tensor], None]
-"""Called now and then with (step, idle, generated, target) pictures to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,6 @@ class Run:
     output: Path
     minutes: float
     report: loop.Report
-    show: Pictures
     seed: int = 0
 
 
@@ -46,15 +43,11 @@ def train_picture(preset: Preset, parts: Parts, pairs: Sequence[Pair], run: Run)
     parameters = [p for network in networks.values() for p in network.parameters()]
     optimiser = torch.optim.AdamW(parameters, _PEAK_RATE, weight_decay=0.01)
 
-    plan = loop.Plan(run.output / "picture.safetensors", run.minutes, _PEAK_RATE)
+    def step(_: int, batch: PictureBatch) -> loop.Turn:
+        return loop.Turn(_loss(_paint(parts, batch, batch.code), batch), "picture")
 
-    def paint(batch: PictureBatch) -> Tensor:
-        return _paint(parts, batch, batch.code)
-
-    def step(batch: PictureBatch) -> Tensor:
-        return _loss(paint(batch), batch)
-
-    _train(plan, preset, networks, optimiser, pairs, run, step, paint)
+    plan = loop.Plan(run.output / "picture.safetensors", _PEAK_RATE, run.minutes)
+    _train(plan, preset, parts, networks, {"picture": optimiser}, pairs, run, step)
 
 
 def train_joint(
@@ -71,23 +64,20 @@ def train_joint(
         _JOINT_RATE,
         weight_decay=0.01,
     )
-    random = np.random.default_rng(run.seed)
     heard = [pair for pair in pairs if pair.speech is None or pair.speech in windows]
 
-    plan = loop.Plan(run.output / "joint.safetensors", run.minutes, _JOINT_RATE)
-
-    def step(batch: PictureBatch) -> Tensor:
-        mels, listening = _hear(batch.pairs, windows, random)
+    def step(number: int, batch: PictureBatch) -> loop.Turn:
+        mels, listening = _hear(batch.pairs, windows, np.random.default_rng([run.seed, number]))
         # The ear's statistics come from augmented speech; clean windows must not move them.
         code = parts.ear.eval()(mels)
         picture = _paint(parts, batch, torch.where(listening[:, None], code, batch.code))
         loss = _loss(picture, batch)
-        return loss + code_loss(code[listening], batch.code[listening]) if listening.any() else loss
+        if listening.any():
+            loss = loss + code_loss(code[listening], batch.code[listening])
+        return loop.Turn(loss, "joint")
 
-    def paint(batch: PictureBatch) -> Tensor:
-        return _paint(parts, batch, batch.code)
-
-    _train(plan, preset, networks, optimiser, heard, run, step, paint)
+    plan = loop.Plan(run.output / "joint.safetensors", _JOINT_RATE, run.minutes)
+    _train(plan, preset, parts, networks, {"joint": optimiser}, heard, run, step)
 
 
 def _loss(picture: Tensor, batch: PictureBatch) -> Tensor:
@@ -117,20 +107,31 @@ def _hear(
 def _train(
     plan: loop.Plan,
     preset: Preset,
+    parts: Parts,
     networks: Mapping[str, nn.Module],
-    optimiser: torch.optim.Optimizer,
+    optimisers: Mapping[str, torch.optim.Optimizer],
     pairs: Sequence[Pair],
     run: Run,
-    step: Callable[[PictureBatch], Tensor],
-    paint: Callable[[PictureBatch], Tensor],
+    step: Callable[[int, PictureBatch], loop.Turn],
 ) -> None:
-    state = loop.resume(plan, preset.name, networks, optimiser)
     for network in networks.values():
         network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches = iter(PictureLoader(pairs, preset.size, BATCH, (run.seed, state.steps)))
+    with Board(run.output) as board:
 
-    def show(steps: int, batch: PictureBatch) -> None:
-        with torch.no_grad():
-            run.show(steps, batch.face[:, 3:], paint(batch), batch.target)
+        def show(steps: int, batch: PictureBatch) -> None:
+            with torch.no_grad():
+                painted = _paint(parts, batch, batch.code)
+            rows = {"idle": batch.face[:, 3:], "painted": painted, "truth": batch.target}
+            board.pictures(plan.path.stem, rows, steps)
 
-    loop.run(plan, state, networks, optimiser, batches, step, run.report, show)
+        def told(number: int, batch: PictureBatch) -> loop.Turn:
+            turn = step(number, batch)
+            board.figures(plan.path.stem, {"loss": turn.loss.item()}, number)
+            return turn
+
+        training = loop.Training(networks, optimisers, told, run.report, tuple(networks), on_save=show)
+        state = loop.resume(plan, preset.name, training)
+        source = picture_batches(pairs, preset.size, BATCH, (run.seed,), state.steps)
+        loop.run(plan, state, training, iter(source))
+        for name, average in training.averages.items():
+            networks[name].load_state_dict(average)

@@ -33,7 +33,7 @@ def export(checkpoint_file: Path, output: Path, trained: dict[str, Any] | None =
         raise KouboError(f"There is no checkpoint at {checkpoint_file}; train one first or check the path.")
     plan = preset(checkpoint.read_state(checkpoint_file)["preset"])
     parts = Parts.create(plan)
-    checkpoint.load(checkpoint_file, parts.named())
+    checkpoint.load_trained(checkpoint_file, parts.named())
     output.mkdir(parents=True, exist_ok=True)
     face = torch.zeros(2, 6, plan.size, plan.size)
     encoder = parts.face.eval()

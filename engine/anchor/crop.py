@@ -136,11 +136,13 @@ def _warp(frame: Picture, crop: Crop, size: int, interpolation: int) -> Picture:
     return np.asarray(warped, dtype=np.uint8)
 
 
-def input_mask(size: int) -> NDArray[np.bool_]:
-    """(size, size), True where the mouth's masked input is blanked: the lower face, inside a thin margin."""
+def input_mask(size: int, top: float = MASK_TOP) -> NDArray[np.bool_]:
+    """(size, size), True where the mouth's masked input is blanked: the face below `top` (a share of the
+    height), inside a thin margin.
+    """
     margin = round(MASK_MARGIN * size)
     mask = np.zeros((size, size), dtype=np.bool_)
-    mask[round(MASK_TOP * size) : size - margin, margin : size - margin] = True
+    mask[round(top * size) : size - margin, margin : size - margin] = True
     return mask
 
 

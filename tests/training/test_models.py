@@ -3,8 +3,9 @@ import torch
 
 from engine.errors import KouboError
 from training.losses import Weights, gradient_loss, mouth_weight, picture_loss
-from training.models.generator import CODE, MouthDecoder, Parts
-from training.models.presets import PRESETS, preset
+from training.models.audio import CODE
+from training.models.generator import MouthDecoder, Parts
+from training.models.presets import preset, preset_names
 from training.studio.visemes import VISEMES
 
 
@@ -26,7 +27,7 @@ def test_the_code_has_one_place_for_each_viseme() -> None:
     assert len(VISEMES) == CODE
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", preset_names())
 def test_six_halvings_end_in_3x3(name: str) -> None:
     plan = preset(name)
     assert plan.size == 3 * 2 ** (len(plan.widths) - 1)
@@ -37,7 +38,7 @@ def test_skips_shrink_to_one(parts: Parts) -> None:
         skips = parts.face(torch.zeros(1, 6, 192, 192))
     sides = [skip.shape[-1] for skip in skips]
     assert sides == [192, 192, 96, 48, 24, 12, 6, 3, 1]
-    assert [skip.shape[1] for skip in skips[1:8]] == list(PRESETS["lite192"].widths)
+    assert [skip.shape[1] for skip in skips[1:8]] == list(preset("lite192").widths)
 
 
 def test_an_untrained_decoder_starts_near_the_idle_picture(parts: Parts) -> None:

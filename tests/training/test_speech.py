@@ -6,7 +6,7 @@ import torch
 
 from engine.speech import espeak, mel
 from training.augment import add_noise, at_level, at_speed, degrade, equalise, reverberate
-from training.models.generator import Ear
+from training.models.audio import CodeEar
 from training.models.presets import preset
 from training.speech_data import Recording, augmented, batches, codes_at, windows_of
 from training.split import is_held_out_character, is_held_out_speaker, speaker_of
@@ -113,12 +113,12 @@ def test_an_ear_learns_one_sentence_and_resumes(recording: Recording, tmp_path: 
         torch.from_numpy(codes_at(recording.curves, len(windows))),
     )
 
-    def cost(ear: Ear) -> float:
+    def cost(ear: torch.nn.Module) -> float:
         with torch.no_grad():
             return code_loss(ear.eval()(mels), truth).item()
 
     torch.manual_seed(0)
-    untrained = cost(Ear(plan))
+    untrained = cost(CodeEar(plan.ear))
     ear = train_ear(plan, [recording], tmp_path, minutes=0.6, report=lambda share, _: told.append(share))
     assert cost(ear) < 0.7 * untrained
     assert not np.isnan(score_ear(ear, [recording]).mean)

@@ -1,0 +1,201 @@
+"""Generator and discriminator by turns: one iteration each, the other one frozen.
+
+The discriminator comes pre-trained on true footage (training.train_sync). While the generator learns it
+stands still and says whether the painted mouth fits the sound; while it learns itself it sees true footage
+with right and wrong sound, and painted mouths, which it must not take for true ones.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training import loop, parallel
+from training.board import Board
+from training.clip_data import ClipData, SyncBatch, TalkBatch
+from training.loader import Ahead
+from training.losses import Weights, feature_loss, picture_loss, sync_loss
+from training.models.audio import CodeEar
+from training.models.discriminator import FRAMES, Discriminator, stack_frames
+from training.models.generator import Parts
+from training.models.presets import Preset
+from training.perceptual import FeatureSpace
+from training.train_ear import code_loss
+from training.train_sync import SOUNDS, judge_batch
+
+CHECKPOINT = "together.safetensors"
+
+_JUDGE_RATE = 0.3
+"""The discriminator's learning rate over the generator's: it must not run away."""
+
+_CODE_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How generator and discriminator are trained together.
+
+    alternate: whether the discriminator takes turns, else it stays as it came; painted: weight of painted
+    mouths, told to be wrong, in the discriminator's loss; batch: sequences of five pictures.
+    """
+
+    weights: Weights = Weights(sync=0.05, perceptual=0.1, ms_ssim=0.15, gradient=0.25)
+    alternate: bool = True
+    painted: float = 0.25
+    rate: float = 5e-4
+    batch: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TogetherRun:
+    """Where a training keeps itself, how long it lasts, whom it tells. One step is one turn of one network."""
+
+    output: Path
+    report: loop.Report
+    steps: int = 0
+    minutes: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two that take turns, and the size of picture that the discriminator was made for."""
+
+    parts: Parts
+    judge: Discriminator
+    judge_size: int
+    features: FeatureSpace
+
+
+def train_together(preset: Preset, pair: Pair, data: ClipData, recipe: Recipe, run: TogetherRun) -> None:
+    """Trains until run.steps (or minutes), resuming run.output/together.safetensors where there is one.
+
+    Leaves the averaged weights in `pair.parts`. Raises KouboError for a checkpoint of another preset.
+    """
+    where = parallel.device()
+    networks: dict[str, nn.Module] = {**pair.parts.named(), "discriminator": pair.judge}
+    for network in networks.values():
+        network.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    painters = [p for network in pair.parts.named().values() for p in network.parameters()]
+    optimisers = {
+        "generator": torch.optim.AdamW(painters, recipe.rate, weight_decay=0.01),
+        "discriminator": torch.optim.AdamW(pair.judge.parameters(), recipe.rate, weight_decay=0.02),
+    }
+    with Board(run.output) as board:
+
+        def step(number: int, batch: TalkBatch) -> loop.Turn:
+            if recipe.alternate and number % 2:
+                turn = _judge_turn(pair, batch, recipe)
+            else:
+                turn = paint_turn(pair, batch, recipe, number)
+            board.figures(turn.optimiser, turn.figures, number)
+            return turn
+
+        def show(number: int, batch: TalkBatch) -> None:
+            with torch.no_grad():
+                painted = _painted(pair.parts, batch)[:: FRAMES // 2]
+            few = slice(None, None, FRAMES // 2)
+            rows = {"reference": batch.reference[few], "painted": painted, "truth": batch.target[few]}
+            board.pictures("together", rows, number)
+
+        training = loop.Training(
+            networks, optimisers, step, run.report, tuple(pair.parts.named()), on_save=show
+        )
+        plan = loop.Plan(run.output / CHECKPOINT, recipe.rate, run.minutes, run.steps)
+        state = loop.resume(plan, preset.name, training)
+        source = Ahead(
+            lambda random: data.talk_batch(recipe.batch, SOUNDS, random),
+            (run.seed, parallel.rank()),
+            state.steps,
+        )
+        loop.run(plan, state, training, iter(source))
+        for name, average in training.averages.items():
+            networks[name].load_state_dict(average)
+
+
+def paint_turn(pair: Pair, batch: TalkBatch, recipe: Recipe, number: int) -> loop.Turn:
+    """The generator's turn: the discriminator is frozen."""
+    where = parallel.device()
+    _freeze(pair.judge, True)
+    _freeze_parts(pair.parts, False)
+    picture = _painted(pair.parts, batch)
+    target = batch.target.to(where)
+    idle = batch.reference.to(where) if bool(batch.known.all()) else None
+    weights = recipe.weights
+    loss = picture_loss(picture, target, idle, batch.lips.to(where), weights)
+    figures = {"picture": loss.item()}
+    fives, truth = _fives(picture), _fives(target)
+    if weights.sync:
+        cosine = _cosine(pair, fives, batch.sync[:, 0].to(where))
+        sync = sync_loss(cosine, torch.ones_like(cosine))
+        loss = loss + weights.sync_at(number) * sync
+        figures["sync"] = sync.item()
+    if weights.perceptual:
+        with torch.autocast(where.type, torch.bfloat16):
+            ours = pair.features.maps(fives)
+            with torch.no_grad():
+                theirs = pair.features.maps(truth)
+        perceptual = feature_loss(ours, theirs)
+        loss = loss + weights.perceptual * perceptual
+        figures["perceptual"] = perceptual.item()
+    if isinstance(pair.parts.ear, CodeEar) and batch.known.any():
+        told = pair.parts.ear(batch.mel.to(where))[batch.known]
+        loss = loss + _CODE_SHARE * code_loss(told, batch.code.to(where)[batch.known])
+    return loop.Turn(loss, "generator", figures)
+
+
+def _judge_turn(pair: Pair, batch: TalkBatch, recipe: Recipe) -> loop.Turn:
+    where = parallel.device()
+    _freeze(pair.judge, False)
+    _freeze_parts(pair.parts, True)
+    true = _fitted(_fives(batch.target.to(where)), pair.judge_size)
+    sounds = SyncBatch(stack_frames(true), batch.sync, batch.code, torch.zeros(len(true), dtype=torch.bool))
+    turn = judge_batch(pair.judge, None, sounds)
+    with torch.no_grad():
+        painted = _fives(_painted(pair.parts, batch))
+    cosine = _cosine(pair, painted, batch.sync[:, 0].to(where))
+    wrong = sync_loss(cosine, torch.zeros_like(cosine))
+    figures = {**turn.figures, "painted taken for true": cosine.mean().item()}
+    loss = _JUDGE_RATE * (turn.loss + recipe.painted * wrong)
+    return replace(turn, loss=loss, optimiser="discriminator", figures=figures)
+
+
+def _painted(parts: Parts, batch: TalkBatch) -> Tensor:
+    where = parallel.device()
+    face = batch.face.to(where).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(where.type, torch.bfloat16):
+        code = parts.ear(batch.mel.to(where))
+        picture: Tensor = parts.decoder(code, parts.face(face))
+    return picture.float()
+
+
+def _cosine(pair: Pair, fives: Tensor, mel: Tensor) -> Tensor:
+    with torch.autocast(fives.device.type, torch.bfloat16):
+        seen = pair.judge.see(stack_frames(_fitted(fives, pair.judge_size)))
+        heard = pair.judge.hear(mel)
+    return pair.judge.compare(seen, heard)[0]
+
+
+def _fives(pictures: Tensor) -> Tensor:
+    """(5n, 3, S, S) -> (n, 5, 3, S, S)."""
+    return pictures.unflatten(0, (-1, FRAMES))
+
+
+def _fitted(fives: Tensor, size: int) -> Tensor:
+    """Pictures at the discriminator's size; it may be made for smaller ones than the generator paints."""
+    if fives.shape[-1] == size:
+        return fives
+    small = functional.interpolate(fives.flatten(0, 1), (size, size), mode="area")
+    return _fives(small)
+
+
+def _freeze_parts(parts: Parts, frozen: bool) -> None:
+    for network in parts.named().values():
+        _freeze(network, frozen)
+
+
+def _freeze(network: nn.Module, frozen: bool) -> None:
+    """Frozen networks keep their batch norm's statistics too."""
+    network.requires_grad_(not frozen).train(not frozen)
