@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from commands import avatar, bench, evaluate, studio, train
+from commands import avatar, bench, dataset, evaluate, studio, train
 from commands.terminal import console, progress
 from engine.errors import KouboError
 
 app = typer.Typer(help="A presenter on screen says what you say or type.", no_args_is_help=True)
 for name, group in (
     ("avatar", avatar.app),
+    ("dataset", dataset.app),
     ("studio", studio.app),
     ("train", train.app),
     ("evaluate", evaluate.app),

@@ -23,27 +23,34 @@ _MODEL_NAME = "face_landmarker.task"
 
 
 class MediaPipeTracker:
-    """One face through one video, in time order; a context manager."""
+    """Faces through one video, in time order; a context manager."""
 
-    def __init__(self, model: Path | None = None) -> None:
-        """Load `model`, or the one that `face_model` finds. Raises MissingToolError."""
+    def __init__(self, model: Path | None = None, *, faces: int = 1) -> None:
+        """Load `model`, or the one that `face_model` finds, for up to `faces` faces. Raises
+        MissingToolError.
+        """
         path = model if model is not None else face_model()
-        vision, options = _mediapipe(path)
+        vision, options = _mediapipe(path, faces)
         self._vision = vision
         self._landmarker = vision.FaceLandmarker.create_from_options(options)
 
     def track(self, rgb: Picture, timestamp_ms: int) -> Face | None:
         """The face in an RGB frame uint8 (h, w, 3), None where there is none; timestamps must grow."""
+        found = self.track_all(rgb, timestamp_ms)
+        return found[0] if found else None
+
+    def track_all(self, rgb: Picture, timestamp_ms: int) -> list[Face]:
+        """The faces in an RGB frame uint8 (h, w, 3), in no order; timestamps must grow."""
         import mediapipe
 
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
         found = self._landmarker.detect_for_video(image, timestamp_ms)
-        if not found.face_landmarks:
-            return None
         height, width = rgb.shape[:2]
-        landmarks = np.array([[p.x * width, p.y * height] for p in found.face_landmarks[0]], np.float32)
-        shapes = {str(c.category_name): float(c.score) for c in found.face_blendshapes[0]}
-        return Face(landmarks, shapes)
+        faces = []
+        for points, coefficients in zip(found.face_landmarks, found.face_blendshapes, strict=True):
+            landmarks = np.array([[p.x * width, p.y * height] for p in points], np.float32)
+            faces.append(Face(landmarks, {str(c.category_name): float(c.score) for c in coefficients}))
+        return faces
 
     def close(self) -> None:
         """Give back the graph and its threads."""
@@ -58,7 +65,7 @@ class MediaPipeTracker:
         self.close()
 
 
-def _mediapipe(model: Path) -> tuple[Any, Any]:
+def _mediapipe(model: Path, faces: int) -> tuple[Any, Any]:
     """MediaPipe's vision module and the landmarker's options."""
     try:
         from mediapipe.tasks.python import BaseOptions, vision
@@ -70,7 +77,7 @@ def _mediapipe(model: Path) -> tuple[Any, Any]:
         base_options=BaseOptions(model_asset_path=str(model)),
         running_mode=vision.RunningMode.VIDEO,
         output_face_blendshapes=True,
-        num_faces=1,
+        num_faces=faces,
     )
     return vision, options
 

@@ -29,3 +29,15 @@ class FaceTracker(Protocol):
     def close(self) -> None:
         """Give back what the tracker holds."""
         ...
+
+
+class FacesTracker(Protocol):
+    """Follows several faces through a video."""
+
+    def track_all(self, rgb: Picture, timestamp_ms: int) -> list[Face]:
+        """The faces in an RGB frame uint8 (h, w, 3), in no order; timestamps must grow."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the tracker holds."""
+        ...
