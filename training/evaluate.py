@@ -87,6 +87,7 @@ def judge(
     seconds: float = 3.2,
     workers: int = 2,
     progress: Progress | None = None,
+    new_tracker: NewTracker = MediaPipeTracker,
 ) -> Verdict:
     """Renders truth (kept in `output`, resumable) and live pictures of each recording, and compares them.
 
@@ -96,9 +97,7 @@ def judge(
         avatar, character, speech, output,
         mouth=mouth, seed=seed, seconds=seconds, workers=workers, progress=progress,
     )  # fmt: skip
-    tracks = [
-        (track(one.generated, MediaPipeTracker), track(one.truth, MediaPipeTracker)) for one in recordings
-    ]
+    tracks = [(track(one.generated, new_tracker), track(one.truth, new_tracker)) for one in recordings]
     scores = {
         one.name: compare_tracks(generated, truth)
         for one, (generated, truth) in zip(recordings, tracks, strict=True)
@@ -107,7 +106,7 @@ def judge(
         compare_lips(this, other).jaw_r
         for (this, _), (_, other) in zip(tracks, [*tracks[1:], tracks[0]], strict=True)
     ]
-    quiet, idle = silence(avatar, output, mouth, MediaPipeTracker)
+    quiet, idle = silence(avatar, output, mouth, new_tracker)
     verdict = Verdict(scores, float(np.mean(swapped)), quiet, idle)
     report = {"summary": verdict.summary(), "recordings": {k: asdict(v) for k, v in scores.items()}}
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -110,7 +110,10 @@ def resume(plan: Plan, preset: str, training: Training[Batch]) -> State:
 
 
 def run(plan: Plan, state: State, training: Training[Batch], batches: Iterator[Batch]) -> None:
-    """Trains until the plan is done; cosine learning rate with a short warm-up."""
+    """Trains until the plan is done; cosine learning rate with a short warm-up.
+
+    A parameter group with a "share" gets that share of the rate.
+    """
     saved = mark = time.monotonic()
     while (progress := plan.progress(state)) < 1:
         batch = next(batches)
@@ -176,4 +179,6 @@ def _follow(training: Training[Batch], steps: int) -> None:
 def _set_rate(optimiser: torch.optim.Optimizer, peak: float, steps: int, progress: float) -> None:
     warm = min(1.0, (steps + 1) / _CURVE_EVERY)
     for group in optimiser.param_groups:
-        group["lr"] = peak * warm * 0.5 * (1 + float(np.cos(np.pi * progress))) + 1e-6
+        group["lr"] = (
+            group.get("share", 1.0) * peak * warm * 0.5 * (1 + float(np.cos(np.pi * progress))) + 1e-6
+        )

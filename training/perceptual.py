@@ -1,7 +1,7 @@
 """Feature spaces in which pictures are compared: likeness beyond single pixels.
 
-VGG-19 as trained on ImageNet (Simonyan and Zisserman, 2015; weights published by torchvision) where its file is
-at hand, else the first modules of the frozen sync discriminator, which know lips and teeth.
+VGG-19 as trained on ImageNet (Simonyan and Zisserman, 2015; weights published by torchvision) where its file
+is at hand, else the first modules of the frozen sync discriminator, which know lips and teeth.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engine.errors import KouboError, MissingToolError
+from training import parallel
 from training.models.discriminator import Discriminator, stack_frames
 from training.studio.renderer import cache_folder
 
@@ -50,7 +51,7 @@ class VggFeatures(nn.Module):
     """VGG-19 up to relu5_4, frozen."""
 
     def __init__(self, weights: Path) -> None:
-        """Reads torchvision's file, or the same tensors as safetensors. Raises KouboError for another file."""
+        """Reads torchvision's file, or its tensors as safetensors. Raises KouboError for another file."""
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
@@ -87,7 +88,7 @@ class VggFeatures(nn.Module):
 
 def feature_space(judge: Discriminator, vgg: Path | None) -> FeatureSpace:
     """VGG-19 from the file `vgg`, else the judge's own features."""
-    return VggFeatures(vgg) if vgg else JudgeFeatures(judge)
+    return VggFeatures(vgg).to(parallel.device()) if vgg else JudgeFeatures(judge)
 
 
 def fetch_vgg() -> Path:

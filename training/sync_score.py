@@ -30,7 +30,8 @@ WINDOW = 50
 
 _HOP = 12
 _BATCH = 64
-_SHIPPED = Path(__file__).parent / "weights" / "sync.safetensors"
+SHIPPED = Path(__file__).parent / "weights" / "sync.safetensors"
+"""The discriminator that comes with Koubo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,4 +142,4 @@ def _mean(similarity: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def shipped_judge(path: Path | None = None) -> DiscriminatorJudge:
     """The discriminator that comes with Koubo, or the checkpoint at `path`. Raises KouboError."""
-    return DiscriminatorJudge(path or _SHIPPED)
+    return DiscriminatorJudge(path or SHIPPED)

@@ -1,7 +1,7 @@
 """The lip-sync discriminator, trained on true footage: right sound or wrong sound?
 
-Where clips carry the true mouth code (rendered ones), both branches must also tell it from their embedding.
-That is what they have in common, so the cosine leaves its flat start at 0.69 within hundreds of steps instead
+Where clips carry the true mouth code (rendered ones), both branches are also drawn to the place of that code:
+it is what they have in common, so the cosine leaves its flat start at 0.69 within hundreds of steps instead
 of ten thousands.
 """
 
@@ -21,6 +21,7 @@ from training.losses import sync_loss
 from training.models.audio import CODE
 from training.models.discriminator import FRAMES, Discriminator
 from training.models.presets import Preset
+from training.train_ear import SPREAD
 
 SOUNDS = 4
 """Sounds that each window is held against: the right one and wrong ones."""
@@ -28,9 +29,12 @@ SOUNDS = 4
 CHECKPOINT = "sync.safetensors"
 
 _PEAK_RATE = 1e-3
-_CODE_SHARE = 1.0
+_CODE_SHARE = 2.0
 _STUCK_AFTER = 600
 _STUCK_ABOVE = 0.685  # ln 2 is 0.693: what a discriminator that cannot tell pays
+
+_CODE_MEAN = torch.tensor([0.06, 0.023, 0.049, 0.114, 0.017, 0.04, 0.062, 0.053, 0.055, 0.028, 0.087, 0.025])
+"""Mean of each channel of the code in English speech."""
 
 Warn = Callable[[str], None]
 
@@ -48,21 +52,23 @@ class SyncRun:
     seed: int = 0
 
 
-class Probes(nn.Module):
-    """Reads the mouth code of the five pictures from an embedding; only helps to train it."""
+class CodeSpace:
+    """Where the true mouth code of five pictures lies on the embeddings' sphere.
 
-    def __init__(self, embedding: int) -> None:
-        super().__init__()
-        self.seen = nn.Linear(embedding, FRAMES * CODE)
-        self.heard = nn.Linear(embedding, FRAMES * CODE)
-        self.scale = embedding**0.5
-        for linear in (self.seen, self.heard):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+    A fixed random projection of the code in units of its spread, then ReLU and length 1, as the embeddings are:
+    like codes come to lie together, unlike ones apart. So both branches have a place to go to from the start.
+    """
 
-    def forward(self, seen: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes (n, 5 * CODE) told by either branch."""
-        return self.seen(seen * self.scale), self.heard(heard * self.scale)
+    def __init__(self, embedding: int, where: torch.device) -> None:
+        random = torch.Generator().manual_seed(0)
+        self._projection = torch.randn(FRAMES * CODE, embedding, generator=random).to(where)
+        self._mean = _CODE_MEAN.repeat(FRAMES).to(where)
+        self._spread = SPREAD.repeat(FRAMES).to(where)
+
+    def place(self, code: Tensor) -> Tensor:
+        """(n, 5 * CODE) -> (n, embedding) of length 1."""
+        projected = torch.relu((code - self._mean) / self._spread @ self._projection)
+        return functional.normalize(projected, dim=1)
 
 
 def train_sync(preset: Preset, data: ClipData, run: SyncRun) -> Discriminator:
@@ -74,16 +80,14 @@ def train_sync(preset: Preset, data: ClipData, run: SyncRun) -> Discriminator:
     where = parallel.device()
     judge = Discriminator(preset).to(where)
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    probes = Probes(preset.discriminator.embedding).to(where)
-    networks: dict[str, nn.Module] = {"discriminator": judge, "probes": probes}
-    optimiser = torch.optim.AdamW(
-        [p for network in networks.values() for p in network.parameters()], _PEAK_RATE, weight_decay=0.02
-    )
+    space = CodeSpace(preset.discriminator.embedding, where)
+    networks: dict[str, nn.Module] = {"discriminator": judge}
+    optimiser = torch.optim.AdamW(judge.parameters(), _PEAK_RATE, weight_decay=0.02)
     watch = _Watch(run.warn)
     with Board(run.output) as board:
 
         def step(number: int, batch: SyncBatch) -> loop.Turn:
-            turn = judge_batch(judge.train(), probes, batch)
+            turn = judge_batch(judge.train(), space, batch)
             watch.see(number, turn.figures["bce"])
             board.figures("sync", turn.figures, number)
             return turn
@@ -108,7 +112,7 @@ def train_sync(preset: Preset, data: ClipData, run: SyncRun) -> Discriminator:
     return judge
 
 
-def judge_batch(judge: Discriminator, probes: Probes | None, batch: SyncBatch) -> loop.Turn:
+def judge_batch(judge: Discriminator, space: CodeSpace | None, batch: SyncBatch) -> loop.Turn:
     """The discriminator's loss on true footage."""
     where = parallel.device()
     count, sounds = batch.mels.shape[:2]
@@ -127,18 +131,14 @@ def judge_batch(judge: Discriminator, probes: Probes | None, batch: SyncBatch) -
     with torch.no_grad():
         found = (cosine.view(count, sounds).argmax(dim=1) == 0).float().mean().item()
     figures = {"bce": bce.item(), "verdict": verdicts.item(), "right first": found}
-    if probes is not None and batch.known.any():
-        first = heard.view(count, sounds, -1)[:, 0]
-        told = probes(seen, first)
-        truth, known = batch.code.to(where), batch.known.to(where)
-        cost = sum(((codes - truth)[known] ** 2).mean() for codes in told) / CODE_VARIANCE
-        figures["code"] = float(cost.detach())
-        loss = loss + _CODE_SHARE * cost
+    if space is not None and batch.known.any():
+        known = batch.known.to(where)
+        place = space.place(batch.code.to(where))[known]
+        first = heard.view(count, sounds, -1)[:, 0][known]
+        near = [(told * place).sum(dim=1).mean() for told in (seen[known], first)]
+        figures["seen"], figures["heard"] = (cosine.item() for cosine in near)
+        loss = loss + _CODE_SHARE * (2 - near[0] - near[1])
     return loop.Turn(loss, "sync", figures)
-
-
-CODE_VARIANCE = 0.02
-"""About the variance of a channel of the code in speech, so that a constant guess costs about 2."""
 
 
 def balance(right: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ with right and wrong sound, and painted mouths, which it must not take for true 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,24 +34,32 @@ _JUDGE_RATE = 0.3
 _CODE_SHARE = 0.1
 
 
+Source = Literal["sound", "code"]
+
+FULL = Weights(sync=0.05, perceptual=0.1, ms_ssim=0.15, gradient=0.25)
+"""The shares that the sweep of docs/training.md found best."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How generator and discriminator are trained together.
 
     alternate: whether the discriminator takes turns, else it stays as it came; painted: weight of painted
-    mouths, told to be wrong, in the discriminator's loss; batch: sequences of five pictures.
+    mouths, told to be wrong, in the discriminator's loss; batch: sequences of five pictures; source: what is
+    painted from, the sound or (rendered clips only) the true code while the ear learns to tell it.
     """
 
-    weights: Weights = Weights(sync=0.05, perceptual=0.1, ms_ssim=0.15, gradient=0.25)
+    weights: Weights = FULL
     alternate: bool = True
     painted: float = 0.25
     rate: float = 5e-4
     batch: int = 4
+    source: Source = "sound"
 
 
 @dataclass(frozen=True, slots=True)
 class TogetherRun:
-    """Where a training keeps itself, how long it lasts, whom it tells. One step is one turn of one network."""
+    """Where a training keeps itself, how long it lasts, whom it tells. A step is one turn of one network."""
 
     output: Path
     report: loop.Report
@@ -60,7 +69,7 @@ class TogetherRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Duo:
     """The two that take turns, and the size of picture that the discriminator was made for."""
 
     parts: Parts
@@ -69,39 +78,41 @@ class Pair:
     features: FeatureSpace
 
 
-def train_together(preset: Preset, pair: Pair, data: ClipData, recipe: Recipe, run: TogetherRun) -> None:
+def train_together(preset: Preset, duo: Duo, data: ClipData, recipe: Recipe, run: TogetherRun) -> None:
     """Trains until run.steps (or minutes), resuming run.output/together.safetensors where there is one.
 
-    Leaves the averaged weights in `pair.parts`. Raises KouboError for a checkpoint of another preset.
+    Leaves the averaged weights in `duo.parts`. Raises KouboError for a checkpoint of another preset.
     """
     where = parallel.device()
-    networks: dict[str, nn.Module] = {**pair.parts.named(), "discriminator": pair.judge}
+    networks: dict[str, nn.Module] = {**duo.parts.named(), "discriminator": duo.judge}
     for network in networks.values():
         network.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    painters = [p for network in pair.parts.named().values() for p in network.parameters()]
+    painters = [p for network in duo.parts.named().values() for p in network.parameters()]
     optimisers = {
         "generator": torch.optim.AdamW(painters, recipe.rate, weight_decay=0.01),
-        "discriminator": torch.optim.AdamW(pair.judge.parameters(), recipe.rate, weight_decay=0.02),
+        "discriminator": torch.optim.AdamW(
+            [{"params": list(duo.judge.parameters()), "share": _JUDGE_RATE}], recipe.rate, weight_decay=0.02
+        ),
     }
     with Board(run.output) as board:
 
         def step(number: int, batch: TalkBatch) -> loop.Turn:
             if recipe.alternate and number % 2:
-                turn = _judge_turn(pair, batch, recipe)
+                turn = _judge_turn(duo, batch, recipe)
             else:
-                turn = paint_turn(pair, batch, recipe, number)
+                turn = paint_turn(duo, batch, recipe, number)
             board.figures(turn.optimiser, turn.figures, number)
             return turn
 
         def show(number: int, batch: TalkBatch) -> None:
             with torch.no_grad():
-                painted = _painted(pair.parts, batch)[:: FRAMES // 2]
+                painted = _painted(duo.parts, batch)[:: FRAMES // 2]
             few = slice(None, None, FRAMES // 2)
             rows = {"reference": batch.reference[few], "painted": painted, "truth": batch.target[few]}
             board.pictures("together", rows, number)
 
         training = loop.Training(
-            networks, optimisers, step, run.report, tuple(pair.parts.named()), on_save=show
+            networks, optimisers, step, run.report, tuple(duo.parts.named()), on_save=show
         )
         plan = loop.Plan(run.output / CHECKPOINT, recipe.rate, run.minutes, run.steps)
         state = loop.resume(plan, preset.name, training)
@@ -115,12 +126,12 @@ def train_together(preset: Preset, pair: Pair, data: ClipData, recipe: Recipe, r
             networks[name].load_state_dict(average)
 
 
-def paint_turn(pair: Pair, batch: TalkBatch, recipe: Recipe, number: int) -> loop.Turn:
+def paint_turn(duo: Duo, batch: TalkBatch, recipe: Recipe, number: int) -> loop.Turn:
     """The generator's turn: the discriminator is frozen."""
     where = parallel.device()
-    _freeze(pair.judge, True)
-    _freeze_parts(pair.parts, False)
-    picture = _painted(pair.parts, batch)
+    _freeze(duo.judge, True)
+    _freeze_parts(duo.parts, False)
+    picture = _painted(duo.parts, batch, recipe.source)
     target = batch.target.to(where)
     idle = batch.reference.to(where) if bool(batch.known.all()) else None
     weights = recipe.weights
@@ -128,59 +139,59 @@ def paint_turn(pair: Pair, batch: TalkBatch, recipe: Recipe, number: int) -> loo
     figures = {"picture": loss.item()}
     fives, truth = _fives(picture), _fives(target)
     if weights.sync:
-        cosine = _cosine(pair, fives, batch.sync[:, 0].to(where))
+        cosine = _cosine(duo, fives, batch.sync[:, 0].to(where))
         sync = sync_loss(cosine, torch.ones_like(cosine))
         loss = loss + weights.sync_at(number) * sync
         figures["sync"] = sync.item()
     if weights.perceptual:
         with torch.autocast(where.type, torch.bfloat16):
-            ours = pair.features.maps(fives)
+            ours = duo.features.maps(fives)
             with torch.no_grad():
-                theirs = pair.features.maps(truth)
+                theirs = duo.features.maps(truth)
         perceptual = feature_loss(ours, theirs)
         loss = loss + weights.perceptual * perceptual
         figures["perceptual"] = perceptual.item()
-    if isinstance(pair.parts.ear, CodeEar) and batch.known.any():
-        told = pair.parts.ear(batch.mel.to(where))[batch.known]
+    if isinstance(duo.parts.ear, CodeEar) and batch.known.any():
+        told = duo.parts.ear(batch.mel.to(where))[batch.known]
         loss = loss + _CODE_SHARE * code_loss(told, batch.code.to(where)[batch.known])
     return loop.Turn(loss, "generator", figures)
 
 
-def _judge_turn(pair: Pair, batch: TalkBatch, recipe: Recipe) -> loop.Turn:
+def _judge_turn(duo: Duo, batch: TalkBatch, recipe: Recipe) -> loop.Turn:
     where = parallel.device()
-    _freeze(pair.judge, False)
-    _freeze_parts(pair.parts, True)
-    true = _fitted(_fives(batch.target.to(where)), pair.judge_size)
+    _freeze(duo.judge, False)
+    _freeze_parts(duo.parts, True)
+    true = _fitted(_fives(batch.target.to(where)), duo.judge_size)
     sounds = SyncBatch(stack_frames(true), batch.sync, batch.code, torch.zeros(len(true), dtype=torch.bool))
-    turn = judge_batch(pair.judge, None, sounds)
+    turn = judge_batch(duo.judge, None, sounds)
     with torch.no_grad():
-        painted = _fives(_painted(pair.parts, batch))
-    cosine = _cosine(pair, painted, batch.sync[:, 0].to(where))
+        painted = _fives(_painted(duo.parts, batch))
+    cosine = _cosine(duo, painted, batch.sync[:, 0].to(where))
     wrong = sync_loss(cosine, torch.zeros_like(cosine))
     figures = {**turn.figures, "painted taken for true": cosine.mean().item()}
-    loss = _JUDGE_RATE * (turn.loss + recipe.painted * wrong)
+    loss = turn.loss + recipe.painted * wrong
     return replace(turn, loss=loss, optimiser="discriminator", figures=figures)
 
 
-def _painted(parts: Parts, batch: TalkBatch) -> Tensor:
+def _painted(parts: Parts, batch: TalkBatch, source: Source = "sound") -> Tensor:
     where = parallel.device()
     face = batch.face.to(where).contiguous(memory_format=torch.channels_last)
     with torch.autocast(where.type, torch.bfloat16):
-        code = parts.ear(batch.mel.to(where))
+        code = batch.code.to(where) if source == "code" else parts.ear(batch.mel.to(where))
         picture: Tensor = parts.decoder(code, parts.face(face))
     return picture.float()
 
 
-def _cosine(pair: Pair, fives: Tensor, mel: Tensor) -> Tensor:
+def _cosine(duo: Duo, fives: Tensor, mel: Tensor) -> Tensor:
     with torch.autocast(fives.device.type, torch.bfloat16):
-        seen = pair.judge.see(stack_frames(_fitted(fives, pair.judge_size)))
-        heard = pair.judge.hear(mel)
-    return pair.judge.compare(seen, heard)[0]
+        seen = duo.judge.see(stack_frames(_fitted(fives, duo.judge_size)))
+        heard = duo.judge.hear(mel)
+    return duo.judge.compare(seen, heard)[0]
 
 
 def _fives(pictures: Tensor) -> Tensor:
     """(5n, 3, S, S) -> (n, 5, 3, S, S)."""
-    return pictures.unflatten(0, (-1, FRAMES))
+    return pictures.view(-1, FRAMES, *pictures.shape[1:])
 
 
 def _fitted(fives: Tensor, size: int) -> Tensor:

@@ -17,13 +17,16 @@ from training.clips import CARD, MARGIN, ClipCard, cut, decode, lip_centre, padd
 from training.studio.dataset import Utterance, random_look
 from training.studio.performance import Performance, perform
 from training.studio.renderer import Look
-from training.studio.shots import Job, Progress, render_jobs
+from training.studio.shots import Job, Progress, render_jobs, wall_of
 from training.studio.visemes import VISEMES
 
 LEAD = 20
 """Ticks of sound kept before and after the pictures: room for wrong offsets to learn from."""
 
 CHEST_UP = Look(320, 320, fov=21.0, view=(0.0, 0.02, 0.78), aim=(0.0, -0.012))
+PRESENTER = Look(384, 384, fov=12.94, view=(0.0, 0.03, 1.32), aim=(0.0, -0.012))
+"""The face as the anchors show it (shots.PORTRAIT): their camera, light, wall and scale, less of the room."""
+
 _TAKES_A_SHOT = 12
 _STORED = 256
 
@@ -36,10 +39,13 @@ def render_takes(
     takes: int,
     frames: int = 10,
     seed: int,
+    presenter: bool = False,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> None:
     """Renders `takes` clips of `frames` pictures of one character into `output`/NAME (resumable).
+
+    With `presenter` as an anchor shows them, else with camera, light and wall drawn at random.
 
     Raises BadMediaError when no recording is long enough.
     """
@@ -50,13 +56,17 @@ def render_takes(
         )
     random = np.random.default_rng([seed, sum(character.stem.encode())])
     poses = perform(np.zeros((takes * 40, len(VISEMES)), np.float32), int(random.integers(2**31)), sway=1.6)
-    look = random_look(random, CHEST_UP)
+
+    def next_look() -> Look:
+        return wall_of(character, PRESENTER) if presenter else random_look(random, CHEST_UP)
+
+    look = next_look()
     jobs: list[Job] = []
     shots: list[tuple[Path, Utterance, int]] = []
     for take in range(takes):
         if take and take % _TAKES_A_SHOT == 0:
             _render(character, look, jobs, shots, workers, progress)
-            jobs, shots, look = [], [], random_look(random, CHEST_UP)
+            jobs, shots, look = [], [], next_look()
         utterance = corpus[int(random.integers(len(corpus)))]
         start = int(random.integers(len(utterance.mouth) - frames))
         folder = output / character.stem / f"{take:04d}"

@@ -1,0 +1,184 @@
+"""Which part of the recipe does what: the same network, data and steps, one thing changed at a time.
+
+Small networks (seed96, lite96) show in minutes what the large ones would in days: whether a term helps. Every
+run keeps its own folder and is skipped when its result is there, so a killed suite goes on.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training import checkpoint, parallel
+from training.clip_data import ClipData, read_clips
+from training.clips import Clip
+from training.losses import Weights
+from training.models.discriminator import Discriminator
+from training.models.generator import Parts
+from training.models.presets import preset
+from training.perceptual import JudgeFeatures
+from training.score_clips import OpenTracker, score_clips
+from training.train_together import Duo, Recipe, TogetherRun, train_together
+
+Tell = Callable[[str, float, dict[str, float]], None]
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to train: preset, recipe, and whether by the three steps of the curriculum."""
+
+    name: str
+    recipe: Recipe
+    preset: str = "seed96"
+    curriculum: bool = False
+
+
+def _recipe(sync: float, perceptual: float, ms_ssim: float, *, alternate: bool = False) -> Recipe:
+    return Recipe(Weights(sync, perceptual, ms_ssim, gradient=0.0), alternate=alternate, rate=1e-3)
+
+
+_FULL = _recipe(0.05, 0.15, 0.2, alternate=True)
+
+LOSSES = (
+    Variant("L1 only", _recipe(0, 0, 0)),
+    Variant("+ sync", _recipe(0.05, 0, 0)),
+    Variant("+ perceptual", _recipe(0.05, 0.15, 0)),
+    Variant("+ MS-SSIM (fixed)", _recipe(0.05, 0.15, 0.2)),
+    Variant("full (alternating)", _FULL),
+)
+"""The seed's terms, one after the other; the last two differ only in the discriminator's turns."""
+
+CURRICULUM = (
+    Variant("end to end", _FULL, "lite96"),
+    Variant("three steps", _FULL, "lite96", curriculum=True),
+)
+"""The same network with a mouth code, trained at once or by the three steps; rendered clips only."""
+
+SWEEP = tuple(
+    Variant(f"sync {a:g}, perceptual {b:g}, ms-ssim {c:g}", _recipe(a, b, c, alternate=True))
+    for a, b, c in (
+        (0.02, 0.15, 0.2),
+        (0.05, 0.15, 0.2),
+        (0.15, 0.15, 0.2),
+        (0.05, 0.05, 0.2),
+        (0.05, 0.4, 0.2),
+        (0.05, 0.15, 0.05),
+        (0.05, 0.15, 0.5),
+    )
+)
+"""Each share lower and higher than in the full recipe, the others as they are."""
+
+SUITES = {"losses": LOSSES, "curriculum": CURRICULUM, "sweep": SWEEP}
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What is compared: variants and seeds on the same data; steps count the generator's turns."""
+
+    variants: Sequence[Variant]
+    seeds: Sequence[int]
+    steps: int
+    data: Sequence[Path]
+    held_out: Sequence[Path]
+    discriminator: Path
+    output: Path
+
+
+def run_suite(suite: Suite, tracker: OpenTracker, tell: Tell) -> Path:
+    """Trains and scores every variant with every seed; returns the report.
+
+    Raises KouboError for an unusable discriminator, BadMediaError for no clips.
+    """
+    clips, held_out = read_clips(suite.data), read_clips(suite.held_out)
+    for number, (variant, seed) in enumerate((v, s) for s in suite.seeds for v in suite.variants):
+        folder = suite.output / _slug(variant.name) / f"seed{seed}"
+        if (folder / RESULT).is_file():
+            continue
+        total = len(suite.variants) * len(suite.seeds)
+        label = f"{number + 1}/{total} {variant.name}, seed {seed}"
+
+        def report(share: float, figures: dict[str, float], label: str = label) -> None:
+            tell(label, share, figures)
+
+        parts = _train(variant, suite, clips, seed, folder, report)
+        score = score_clips(parts, preset(variant.preset).size, held_out, tracker)
+        partial = folder / "result.part"
+        content = {"variant": variant.name, "seed": seed, "steps": suite.steps, **asdict(score)}
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.replace(folder / RESULT)
+    return write_report(suite)
+
+
+def _train(
+    variant: Variant,
+    suite: Suite,
+    clips: Sequence[Clip],
+    seed: int,
+    folder: Path,
+    report: Callable[[float, dict[str, float]], None],
+) -> Parts:
+    size = preset(variant.preset)
+    judge_size = preset(checkpoint.read_state(suite.discriminator)["preset"])
+    judge, eye = Discriminator(judge_size), Discriminator(judge_size)
+    for each in (judge, eye):
+        checkpoint.load_trained(suite.discriminator, {"discriminator": each})
+    eye.requires_grad_(False).eval().to(parallel.device())
+    torch.manual_seed(seed)
+    parts = Parts.create(size)
+    duo = Duo(parts, judge, judge_size.size, JudgeFeatures(eye))
+    data = ClipData(clips, size.size, seed=seed)
+    recipe = variant.recipe
+    if variant.curriculum:
+        half = TogetherRun(folder / "from-code", report, steps=suite.steps // 2, seed=seed)
+        plain = replace(recipe, alternate=False, source="code", weights=replace(recipe.weights, sync=0.0))
+        train_together(size, duo, data, plain, half)
+        steps = suite.steps - suite.steps // 2
+    else:
+        steps = suite.steps
+    turns = 2 * steps if recipe.alternate else steps
+    train_together(size, duo, data, recipe, TogetherRun(folder, report, steps=turns, seed=seed))
+    for network in parts.named().values():
+        network.eval()
+    return parts
+
+
+def write_report(suite: Suite) -> Path:
+    """ablation.json and ablation.md: mean, and standard deviation over the seeds, for every variant."""
+    rows = []
+    for variant in suite.variants:
+        results = [
+            json.loads((suite.output / _slug(variant.name) / f"seed{seed}" / RESULT).read_text())
+            for seed in suite.seeds
+        ]
+        row: dict[str, object] = {"variant": variant.name, "seeds": len(results)}
+        for key in ("psnr", "sharpness", "jaw_r", "swapped_jaw_r"):
+            values = np.array([result[key] for result in results])
+            row[key] = round(float(values.mean()), 3)
+            row[f"{key}_sd"] = round(float(values.std(ddof=1)), 3) if len(values) > 1 else None
+        rows.append(row)
+    (suite.output / "ablation.json").write_text(json.dumps(rows, indent=2) + "\n")
+    head = (
+        "| variant | mouth PSNR | sharpness | jaw r | jaw r, wrong sound |\n| --- | --- | --- | --- | --- |\n"
+    )
+    lines = [
+        f"| {row['variant']} | " + " | ".join(_cell(row, key) for key in _COLUMNS) + " |" for row in rows
+    ]
+    report = suite.output / "ablation.md"
+    report.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    return report
+
+
+_COLUMNS = ("psnr", "sharpness", "jaw_r", "swapped_jaw_r")
+
+
+def _cell(row: dict[str, object], key: str) -> str:
+    spread = row[f"{key}_sd"]
+    return f"{row[key]}" if spread is None else f"{row[key]} ± {spread}"
+
+
+def _slug(name: str) -> str:
+    return "".join(char if char.isalnum() else "-" for char in name).strip("-").lower()
