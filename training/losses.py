@@ -16,8 +16,7 @@ from torch.nn import functional
 from engine.errors import KouboError
 
 _EPS = 1e-4
-_MS_SSIM_LEAST = 160
-"""Five scales with a window of 11 need more than (11 - 1) * 2 ** 4 pixels."""
+_SSIM_WINDOW = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +107,11 @@ def picture_loss(
 
 
 def structure_loss(picture: Tensor, target: Tensor) -> Tensor:
-    """1 - MS-SSIM (Wang et al., 2003); pictures below 161 px have fewer scales."""
+    """1 - MS-SSIM (Wang et al., 2003); below 161 px the window shrinks, for it must fit the fifth scale."""
     ours, truth = (picture.float() + 1) / 2, (target.float() + 1) / 2
-    if picture.shape[-1] > _MS_SSIM_LEAST:
-        loss: Tensor = 1 - ms_ssim(ours, truth, data_range=1.0)
-        return loss
-    loss = 1 - ms_ssim(ours, truth, data_range=1.0, weights=_SHORT_WEIGHTS)
+    window = min(_SSIM_WINDOW, (picture.shape[-1] - 1) // 16 | 1)
+    loss: Tensor = 1 - ms_ssim(ours, truth, data_range=1.0, win_size=window)
     return loss
-
-
-_SHORT_WEIGHTS = [0.0710, 0.4530, 0.4760]
-"""Wang's weights of the first three of five scales, made to sum to 1."""
 
 
 def gradient_loss(picture: Tensor, target: Tensor, weight: Tensor) -> Tensor:
