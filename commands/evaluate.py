@@ -176,7 +176,8 @@ def _presented(
         package, character, files, output, mouth=runtime,
         seed=seed, seconds=seconds, workers=workers, progress=bar,
     )  # fmt: skip
-    return package.name, recordings, silence(package, output, runtime, MediaPipeTracker)
+    title = package.card.title.get("en", package.name)
+    return title, recordings, silence(package, output, runtime, MediaPipeTracker)
 
 
 @app.command("check")

@@ -23,7 +23,7 @@ MEASURES: Mapping[Measure, tuple[str, str]] = {
     "sync": ("Lip sync", "Whether the lips fit the sound; a trained discriminator judges each video alone."),
     "silence": ("Silence", "Whether the mouth rests when nobody speaks."),
     "flicker": ("Flicker", "Whether the mouth trembles from picture to picture more than a real one."),
-    "seam": ("Seam", "Whether the border of the pasted mouth shows."),
+    "seam": ("Seam", "Whether the border of the paste shows. The truth is not 0: chin and cheeks move."),
     "leaks": ("Leak checks", "Whether the mouth listens to the sound, or guesses from the picture."),
 }  # fmt: skip
 """Title and one sentence of each measure, in the report's order."""

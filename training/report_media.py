@@ -12,8 +12,8 @@ from engine.picture.yuv import to_i420
 from engine.speech.audio import SAMPLES_PER_TICK, Samples, load_speech
 from training.clips import span
 
-_CELL = 240  # pixels of a face in the sheet
-_PANEL = 400  # pixels of a panel's side in the video
+_CELL = 192  # pixels of a face in the sheet
+_PANEL = 320  # pixels of a panel's side in the video
 _TITLE, _CAPTION = 36, 28
 _BACK, _INK = (250, 249, 246), (40, 42, 48)
 _SHEET_ROWS = 6
@@ -24,17 +24,21 @@ Column = tuple[str, Path]
 
 def write_sheet(
     recordings: Sequence[Sequence[Path]], crops: Sequence[Sequence[Crop]], output: Path, *,
-    every: int = 9, columns: int = 8,
+    columns: int = 10,
 ) -> None:  # fmt: skip
-    """A contact sheet of lower faces: for each recording one row a video, cut by that recording's crops."""
+    """A contact sheet of faces: for each recording one row a video, cut by that recording's crops.
+
+    `columns` pictures of each, evenly spaced over the recording.
+    """
     rows = []
     for videos, places in list(zip(recordings, crops, strict=True))[:_SHEET_ROWS]:
+        moments = {round(moment) for moment in np.linspace(0, len(places) - 1, columns + 2)[1:-1]}
         for video in videos:
             cells = [
                 extract(picture, _wider(crop), _CELL)
                 for number, (picture, crop) in enumerate(zip(read_rgb(video), places, strict=False))
-                if number >= 10 and (number - 10) % every == 0
-            ][:columns]
+                if number in moments
+            ]
             row = np.full((_CELL, _CELL * columns, 3), _BACK, np.uint8)
             for number, cell in enumerate(cells):
                 row[:, number * _CELL : (number + 1) * _CELL] = cell

@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from training.report_figures import COLUMNS, FIGURES, MEASURES, Column, Curve, Figure, Line, Report, Scores
+from training.report_figures import (
+    COLUMNS,
+    FIGURES,
+    MEASURES,
+    Column,
+    Curve,
+    Figure,
+    Line,
+    Measure,
+    Report,
+    Scores,
+)
 from training.report_plot import curves
 
 _STYLE = Path(__file__).with_name("report_page.css")
@@ -33,8 +44,8 @@ def page(found: Report, video: str, sheet: str, figures: str) -> str:
         _reading(columns),
         *(_measure(found, measure, columns) for measure in MEASURES),
         _plots(found.jaws),
-        f"<section><h2>Contact sheet</h2><p>For each recording a row of {_listed(columns)}, every ninth "
-        f'picture.</p><img src="{escape(sheet)}" alt="Rows of lower faces: {_listed(columns)}"></section>',
+        f"<section><h2>Contact sheet</h2><p>For each recording a row of {_listed(columns)}, at the same "
+        f'moments.</p><img src="{escape(sheet)}" alt="Rows of lower faces: {_listed(columns)}"></section>',
         _details(found.recordings),
         f'<footer>Every number of this page is in <a href="{escape(figures)}">{escape(figures)}</a>. '
         f"Made {escape(found.made)} by <code>koubo evaluate report</code>.</footer>",
@@ -105,13 +116,16 @@ def _reading(columns: Sequence[Column]) -> str:
     )
 
 
-def _measure(found: Report, measure: str, columns: Sequence[Column]) -> str:
+def _measure(found: Report, measure: Measure, columns: Sequence[Column]) -> str:
     lines = [line for line in found.lines if line.figure.measure == measure]
-    title, about = next(text for name, text in MEASURES.items() if name == measure)
+    title, about = MEASURES[measure]
     heads = "".join(f'<th scope="col" class="number">{_HEADS[column]}</th>' for column in columns)
     rows = "".join(_row(line, columns) for line in lines)
+    reasons = dict.fromkeys(line.why for line in lines if line.why)
+    whys = "".join(f'<p class="why">Not measured: {escape(why)}</p>' for why in reasons)
     return (
-        f'<section><h2>{escape(title)}</h2><p>{escape(about)}</p><div class="scroll"><table>'
+        f'<section class="measure"><h2>{escape(title)}</h2><p>{escape(about)}</p>{whys}'
+        f'<div class="scroll"><table>'
         f'<thead><tr><th scope="col">Figure</th>{heads}<th scope="col">Target</th><th scope="col">Result</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
@@ -122,10 +136,9 @@ def _row(line: Line, columns: Sequence[Column]) -> str:
     values = "".join(
         f'<td class="number {column}">{_number(getattr(line, column), figure)}</td>' for column in columns
     )
-    why = f'<p class="why">{escape(line.why)}</p>' if line.why else ""
     return (
         f'<tr><th scope="row">{escape(figure.title)} <span class="unit">{escape(figure.unit)}</span>'
-        f'<p>{escape(figure.meaning)}</p><p class="better">{_BETTER[figure.better]}</p>{why}</th>{values}'
+        f'<p>{escape(figure.meaning)}</p><p class="better">{_BETTER[figure.better]}</p></th>{values}'
         f"<td>{escape(_target(figure))}</td><td>{_badge(line)}</td></tr>"
     )
 

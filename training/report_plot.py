@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from engine.speech.audio import FRAME_RATE
 from training.report_figures import Curve
 
-_WIDTH, _HEIGHT = 640, 150
+_WIDTH, _HEIGHT = 960, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 10, 26
 
 

@@ -15,7 +15,7 @@ from engine.speech.audio import FRAME_RATE
 LENGTH_TOLERANCE = 2
 """Frames by which two videos of the same speech may differ in length."""
 
-_MIN_FACES = 0.9  # share of frames in which a face must be found
+_LOST_SHARE = 10  # one picture in so many may be without a face
 
 NewTracker = Callable[[], FaceTracker]
 
@@ -80,7 +80,7 @@ def check_pair(generated: Track, reference: Track) -> int:
         )
     for one in (generated, reference):
         lost = sum(face is None for face in one.faces[:count])
-        if lost > (1 - _MIN_FACES) * count:
+        if lost * _LOST_SHARE > count:
             raise NoFaceError(
                 f"{one.video.name} shows no face in {lost} of {count} frames; "
                 "give a video of one talking face."

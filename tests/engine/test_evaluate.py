@@ -4,34 +4,16 @@ import math
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from engine.anchor.crop import Picture
 from engine.anchor.mediapipe_tracker import MediaPipeTracker
 from engine.errors import BadMediaError, NoFaceError
-from engine.evaluate import MouthScore, compare, correlation, follow_voice, ssim
+from engine.evaluate import MouthScore, compare, follow_voice
 from engine.picture.video import VideoWriter, read_rgb
 from engine.picture.yuv import to_i420
 from tests.fakes import FakeTracker, paint_face
-
-GAPES = 0.05 + 0.04 * np.sin(np.arange(60) * 0.9) * np.cos(np.arange(60) * 0.23)
-
-
-def film(path: Path, gapes: np.ndarray[tuple[int], np.dtype[np.float64]], blur: float = 0) -> Path:
-    pictures = [paint_face(224, 272, gape=float(gape), seed=k) for k, gape in enumerate(gapes)]
-    if blur:
-        pictures = [np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.uint8) for picture in pictures]
-    return write(path, pictures)
-
-
-def write(path: Path, pictures: list[Picture]) -> Path:
-    height, width = pictures[0].shape[:2]
-    with VideoWriter(path, (width, height), crf=10) as video:
-        for picture in pictures:
-            video.write(to_i420(picture))
-    return path
+from tests.films import GAPES, film, write
 
 
 @pytest.fixture(scope="module")
@@ -127,37 +109,6 @@ def test_a_tiny_mouth_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_video_is_refused(truth: Path, tmp_path: Path) -> None:
     with pytest.raises(BadMediaError, match="There is no video file"):
         compare(tmp_path / "gone.mp4", truth, FakeTracker)
-
-
-def test_correlation_is_pearsons() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=50), rng.normal(size=50)
-    assert correlation(list(a), list(b)) == pytest.approx(np.corrcoef(a, b)[0, 1])
-    assert math.isnan(correlation([1, 1], [1, 2]))
-    assert math.isnan(correlation([1], [2]))
-
-
-def test_ssim_is_the_published_one() -> None:
-    rng = np.random.default_rng(0)
-    a = rng.uniform(0, 255, (40, 50))
-    b = np.clip(a + rng.normal(0, 20, a.shape), 0, 255)
-    rows = np.arange(-5, 6)
-    kernel = np.exp(-(rows[:, None] ** 2 + rows[None, :] ** 2) / (2 * 1.5**2))
-    kernel /= kernel.sum()
-
-    def mean(picture: np.ndarray[tuple[int, int], np.dtype[np.float64]], y: int, x: int) -> float:
-        return float((picture[y - 5 : y + 6, x - 5 : x + 6] * kernel).sum())
-
-    values = []
-    for y in range(5, 35):
-        for x in range(5, 45):
-            ma, mb = mean(a, y, x), mean(b, y, x)
-            va, vb, c = mean(a * a, y, x) - ma**2, mean(b * b, y, x) - mb**2, mean(a * b, y, x) - ma * mb
-            values.append(
-                (2 * ma * mb + 6.5025) * (2 * c + 58.5225) / ((ma**2 + mb**2 + 6.5025) * (va + vb + 58.5225))
-            )
-    assert ssim(a, b) == pytest.approx(np.mean(values), abs=1e-6)
-    assert ssim(a, a) == pytest.approx(1)
 
 
 def test_a_real_speaker_late_by_two_frames(data_folder: Path, tmp_path: Path) -> None:
