@@ -86,8 +86,8 @@ class ClipData:
         self._share = np.sqrt(windows) / np.sqrt(windows).sum()
         self._mel = lru_cache(maxsize=16_384)(self._degraded)
 
-    def sync_batch(self, size: int, mels: int, random: Random) -> SyncBatch:
-        """`size` windows, each with one right and mels - 1 wrong sounds."""
+    def sync_batch(self, size: int, mels: int, judge_size: int, random: Random) -> SyncBatch:
+        """`size` windows for a discriminator of `judge_size`, each with one right and mels - 1 wrong sounds."""
         frames, sounds, codes = [], [], []
         for _ in range(size):
             index, start = self._draw(random)
@@ -97,7 +97,7 @@ class ClipData:
             codes.append(self._codes(index, start))
         code = torch.from_numpy(np.stack(codes))
         return SyncBatch(
-            stack_frames(torch.stack(frames)),
+            stack_frames(torch.stack(frames), judge_size),
             torch.from_numpy(np.stack(sounds)),
             torch.nan_to_num(code).flatten(1),
             ~code.isnan().flatten(1).any(dim=1),
@@ -184,7 +184,9 @@ class ClipData:
         ]
         if near and (random.random() >= _ELSEWHERE or len(self._clips) == 1):
             return index, int(random.choice(near))
-        other = int(random.choice(len(self._clips), p=self._share))
+        other = index
+        while other == index and len(self._clips) > 1:  # its own sound might be the right one
+            other = int(random.choice(len(self._clips), p=self._share))
         there = self._clips[other].card
         return other, int(random.integers(there.frames + 2 * there.lead - FRAMES + 1))
 
@@ -219,7 +221,7 @@ def sync_window(spectrogram: Mel, tick: int) -> Mel:
 def _elsewhere(frames: int, start: int, random: Random) -> list[int]:
     """Five pictures in a row, away from those at `start` as far as the clip allows."""
     starts = [at for at in range(frames - FRAMES + 1) if abs(at - start) >= _MIN_TURN]
-    at = int(random.choice(starts)) if starts else (0 if start > frames // 2 else frames - FRAMES)
+    at = int(random.choice(starts)) if starts else (0 if start > (frames - FRAMES) // 2 else frames - FRAMES)
     return list(range(at, at + FRAMES))
 
 

@@ -94,10 +94,15 @@ def encode(picture: Picture) -> bytes:
 
 
 def decode(encoded: bytes, *, half: bool = False) -> Picture:
-    """JPEG or PNG as RGB uint8 (h, w, 3); with `half` at half its size, which JPEG gives for little."""
+    """JPEG or PNG as RGB uint8 (h, w, 3); with `half` at half its size, which JPEG gives for little.
+
+    Raises BadMediaError for a damaged one.
+    """
     how = cv2.IMREAD_REDUCED_COLOR_2 if half else cv2.IMREAD_COLOR
-    picture = np.asarray(cv2.imdecode(np.frombuffer(encoded, np.uint8), how), dtype=np.uint8)
-    return picture[:, :, ::-1]
+    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), how) if encoded else None
+    if picture is None:
+        raise BadMediaError("A picture of the footage is damaged; make its clips or pairs again.")
+    return np.asarray(picture, dtype=np.uint8)[:, :, ::-1]
 
 
 def write_clip(
@@ -150,6 +155,11 @@ def read_clip(folder: Path) -> Clip:
         raise BadMediaError(
             f"{folder} is incomplete ({error}); delete it and run `koubo dataset prepare` again."
         ) from error
+    if samples.size != (2 * card.lead + card.frames) * SAMPLES_PER_TICK:
+        raise BadMediaError(
+            f"{folder} is incomplete ({SPEECH} has another length than its {CARD} says); delete it and run "
+            "`koubo dataset prepare` again."
+        )
     return Clip(folder.name, card, pictures, idle, samples)
 
 
