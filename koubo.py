@@ -61,13 +61,21 @@ def render(
 
 @app.command("export")
 def export(
-    checkpoint: Annotated[Path, typer.Option(help="joint.safetensors of a training.")],
     output: Annotated[Path, typer.Option(help="Folder for the two ONNX files and model.json.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Last checkpoint of a training, such as together.safetensors.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Or a preset with random weights, for benchmarks.")
+    ] = None,
 ) -> None:
     """Turn a trained mouth into the files that the engine runs."""
     from trt_build.export import export as run
+    from trt_build.export import export_untrained
 
-    typer.echo(run(checkpoint, output))
+    if (checkpoint is None) == (preset is None):
+        raise KouboError("Give either --checkpoint, to export what was trained, or --preset.")
+    typer.echo(run(checkpoint, output) if checkpoint else export_untrained(str(preset), output))
 
 
 if __name__ == "__main__":

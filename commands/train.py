@@ -35,6 +35,7 @@ def train_sync(
     """
     from training import parallel
     from training.clip_data import ClipData, read_clips
+    from training.models.discriminator import crop_side
     from training.models.presets import preset as named
     from training.train_sync import CHECKPOINT, SyncRun
     from training.train_sync import train_sync as run
@@ -44,7 +45,7 @@ def train_sync(
         clips = read_clips(data)
         run(
             plan,
-            ClipData(clips, plan.size, seed=seed, harsh=True),
+            ClipData(clips, crop_side(plan.size), seed=seed, harsh=True),
             SyncRun(
                 output, lambda share, figures: told(bar)("sync", share, figures), _warn,
                 steps=steps, minutes=minutes, batch=batch, seed=seed,

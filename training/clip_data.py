@@ -87,7 +87,7 @@ class ClipData:
         self._mel = lru_cache(maxsize=16_384)(self._degraded)
 
     def sync_batch(self, size: int, mels: int, judge_size: int, random: Random) -> SyncBatch:
-        """`size` windows for a discriminator of `judge_size`, each with one right and mels - 1 wrong sounds."""
+        """`size` windows for a discriminator of `judge_size`, each with one right, mels - 1 wrong sounds."""
         frames, sounds, codes = [], [], []
         for _ in range(size):
             index, start = self._draw(random)

@@ -37,14 +37,14 @@ class FeatureSpace(Protocol):
 
 
 class JudgeFeatures:
-    """The first modules of a frozen discriminator, on the lower half of the pictures."""
+    """The first modules of a frozen discriminator, on the face's lower half, at the pictures' own size."""
 
     def __init__(self, judge: Discriminator) -> None:
         self._judge = judge
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
         """(n, 5, 3, S, S) in [-1, 1] -> the maps after modules 1 to 4."""
-        return self._judge.face.maps(stack_frames(pictures), _JUDGE_MODULES)
+        return self._judge.face.maps(stack_frames(pictures, pictures.shape[-1]), _JUDGE_MODULES)
 
 
 class VggFeatures(nn.Module):

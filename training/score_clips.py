@@ -34,9 +34,9 @@ _FAR_TICKS = 12  # sound this far off must not fit
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """Means over clips. psnr, sharpness: of the mouth's region against the true pictures; jaw_r: correlation of
-    the jaw's opening with the truth; swapped_jaw_r: the same when the mouth is painted to sound half a second
-    off: near jaw_r means that the generator looks instead of listening.
+    """Means over clips. psnr, sharpness: of the mouth's region against the true pictures; jaw_r: correlation
+    of the jaw's opening with the truth; swapped_jaw_r: the same when the mouth is painted to sound half a
+    second off: near jaw_r means that the generator looks instead of listening.
     """
 
     clips: int

@@ -19,7 +19,7 @@ from engine.speech.audio import Samples
 from engine.speech.mel import log_mel
 from training import checkpoint
 from training.clip_data import sync_window
-from training.models.discriminator import FRAMES, Discriminator, stack_frames
+from training.models.discriminator import FRAMES, Discriminator, crop_side, stack_frames
 from training.models.presets import preset
 
 MAX_OFFSET = 15
@@ -71,12 +71,12 @@ class DiscriminatorJudge:
         self._network = Discriminator(plan)
         checkpoint.load_trained(checkpoint_file, {"discriminator": self._network})
         self._network.eval()
-        self._size = plan.size
+        self._plan = plan
 
     @property
     def size(self) -> int:
         """Side of the square crops it wants."""
-        return self._size
+        return crop_side(self._plan.size)
 
     def judge(self, pictures: Sequence[Picture], samples: Samples) -> SyncFinding:
         """The offset of a clip. Raises BadMediaError when it is shorter than five pictures."""
@@ -109,7 +109,7 @@ class DiscriminatorJudge:
             tensor = torch.from_numpy(np.ascontiguousarray(part)).float() / 127.5 - 1
             fives = tensor.unfold(0, FRAMES, 1).permute(0, 4, 1, 2, 3)
             with torch.no_grad():
-                rows.append(self._network.see(stack_frames(fives)).numpy())
+                rows.append(self._network.see(stack_frames(fives, self._plan.size)).numpy())
         return np.concatenate(rows)
 
 

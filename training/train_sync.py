@@ -28,7 +28,7 @@ SOUNDS = 4
 
 CHECKPOINT = "sync.safetensors"
 
-_PEAK_RATE = 1e-3
+_PEAK_RATE = 2e-3
 _CODE_SHARE = 2.0
 _STUCK_AFTER = 600
 _STUCK_ABOVE = 0.685  # ln 2 is 0.693: what a discriminator that cannot tell pays
@@ -55,8 +55,8 @@ class SyncRun:
 class CodeSpace:
     """Where the true mouth code of five pictures lies on the embeddings' sphere.
 
-    A fixed random projection of the code in units of its spread, then ReLU and length 1, as the embeddings are:
-    like codes come to lie together, unlike ones apart. So both branches have a place to go to from the start.
+    A fixed random projection of the code in units of its spread, then ReLU and length 1, as embeddings are:
+    like codes come to lie together, unlike ones apart. So both branches have a place to go from the start.
     """
 
     def __init__(self, embedding: int, where: torch.device) -> None:
@@ -102,7 +102,7 @@ def train_sync(preset: Preset, data: ClipData, run: SyncRun) -> Discriminator:
         )
         state = loop.resume(plan, preset.name, training)
         source = Ahead(
-            lambda random: data.sync_batch(run.batch, SOUNDS, random),
+            lambda random: data.sync_batch(run.batch, SOUNDS, preset.size, random),
             (run.seed, parallel.rank()),
             state.steps,
         )

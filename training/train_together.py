@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from training import loop, parallel
 from training.board import Board
@@ -161,8 +160,8 @@ def _judge_turn(duo: Duo, batch: TalkBatch, recipe: Recipe) -> loop.Turn:
     where = parallel.device()
     _freeze(duo.judge, False)
     _freeze_parts(duo.parts, True)
-    true = _fitted(_fives(batch.target.to(where)), duo.judge_size)
-    sounds = SyncBatch(stack_frames(true), batch.sync, batch.code, torch.zeros(len(true), dtype=torch.bool))
+    true = stack_frames(_fives(batch.target.to(where)), duo.judge_size)
+    sounds = SyncBatch(true, batch.sync, batch.code, torch.zeros(len(true), dtype=torch.bool))
     turn = judge_batch(duo.judge, None, sounds)
     with torch.no_grad():
         painted = _fives(_painted(duo.parts, batch))
@@ -184,7 +183,7 @@ def _painted(parts: Parts, batch: TalkBatch, source: Source = "sound") -> Tensor
 
 def _cosine(duo: Duo, fives: Tensor, mel: Tensor) -> Tensor:
     with torch.autocast(fives.device.type, torch.bfloat16):
-        seen = duo.judge.see(stack_frames(_fitted(fives, duo.judge_size)))
+        seen = duo.judge.see(stack_frames(fives, duo.judge_size))
         heard = duo.judge.hear(mel)
     return duo.judge.compare(seen, heard)[0]
 
@@ -192,14 +191,6 @@ def _cosine(duo: Duo, fives: Tensor, mel: Tensor) -> Tensor:
 def _fives(pictures: Tensor) -> Tensor:
     """(5n, 3, S, S) -> (n, 5, 3, S, S)."""
     return pictures.view(-1, FRAMES, *pictures.shape[1:])
-
-
-def _fitted(fives: Tensor, size: int) -> Tensor:
-    """Pictures at the discriminator's size; it may be made for smaller ones than the generator paints."""
-    if fives.shape[-1] == size:
-        return fives
-    small = functional.interpolate(fives.flatten(0, 1), (size, size), mode="area")
-    return _fives(small)
 
 
 def _freeze_parts(parts: Parts, frozen: bool) -> None:

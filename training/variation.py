@@ -81,7 +81,7 @@ def draw_variation(random: Random, *, harsh: bool = False) -> Variation:
         shift=(float(random.normal(0, 0.03)), float(random.normal(0, 0.035))),
         zoom=float(np.exp(random.normal(0, 0.08))),
         turn=float(random.normal(0, 0.06)),
-        levels=colour_table(random, spread=2.0),
+        levels=colour_table(random, spread=1.6),
         grey=float(random.uniform(0, 1)) if random.random() < 0.4 else 0.0,
         blur=float(random.uniform(0.002, 0.014)) if random.random() < 0.5 else 0.0,
         noise=float(random.uniform(1, 8)) if random.random() < 0.4 else 0.0,

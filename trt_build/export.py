@@ -19,7 +19,7 @@ from engine.errors import KouboError
 from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, WINDOW_LEAD_TICKS
 from training import checkpoint
 from training.models.generator import MouthDecoder, Parts
-from training.models.presets import preset
+from training.models.presets import Preset, preset
 
 _OPSET = 20
 
@@ -29,11 +29,23 @@ def export(checkpoint_file: Path, output: Path, trained: dict[str, Any] | None =
 
     `trained` is told in model.json (data, minutes, scores). Raises KouboError for an unusable checkpoint.
     """
-    if not checkpoint_file.is_file():
-        raise KouboError(f"There is no checkpoint at {checkpoint_file}; train one first or check the path.")
     plan = preset(checkpoint.read_state(checkpoint_file)["preset"])
     parts = Parts.create(plan)
     checkpoint.load_trained(checkpoint_file, parts.named())
+    return _export(plan, parts, output, trained or {})
+
+
+def export_untrained(name: str, output: Path) -> Path:
+    """Writes a mouth of the preset `name` with random weights: as fast as a trained one, for benchmarks.
+
+    Raises KouboError for an unknown preset.
+    """
+    plan = preset(name)
+    torch.manual_seed(0)
+    return _export(plan, Parts.create(plan), output, {"weights": "random, for benchmarks only"})
+
+
+def _export(plan: Preset, parts: Parts, output: Path, trained: dict[str, Any]) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     face = torch.zeros(2, 6, plan.size, plan.size)
     encoder = parts.face.eval()
@@ -51,7 +63,7 @@ def export(checkpoint_file: Path, output: Path, trained: dict[str, Any] | None =
             "preset": plan.name,
             "size": plan.size,
             "mel_lead_ticks": WINDOW_LEAD_TICKS,
-            "trained": trained or {},
+            "trained": trained,
         }
         (folder / "model.json").write_text(json.dumps(sheet, indent=2, ensure_ascii=False) + "\n")
         for file in sorted(folder.iterdir()):

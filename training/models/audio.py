@@ -15,18 +15,20 @@ _RARE = -2.7
 class AudioEncoder(nn.Module):
     """(n, 1, 80, 16) log-mel window in [-4, 4] -> (n, outputs): Wav2Lip's audio encoder.
 
-    Five modules: 80x16 -> 27x16 -> 9x6 -> 3x3 -> 1x1, as its generator and its sync expert have them.
+    Five modules: 80x16 -> 27x16 -> 9x6 -> 3x3 -> 1x1, as its generator and its sync expert have them; without
+    `norm` the last convolution has no batch norm.
     """
 
-    def __init__(self, widths: tuple[int, ...], blocks: int, outputs: int) -> None:
+    def __init__(self, widths: tuple[int, ...], blocks: int, outputs: int, *, norm: bool = True) -> None:
         super().__init__()
         a, b, c, d, e = widths
+        last = Conv(e, outputs, 1, 1, 0) if norm else nn.Sequential(nn.Conv2d(e, outputs, 1), nn.ReLU())
         self.stages = nn.Sequential(
             nn.Sequential(Conv(1, a), *residuals(a, blocks)),
             nn.Sequential(Conv(a, b, 3, (3, 1), 1), *residuals(b, blocks)),
             nn.Sequential(Conv(b, c, 3, 3, 1), *residuals(c, blocks)),
             nn.Sequential(Conv(c, d, 3, (3, 2), 1), *residuals(d, blocks)),
-            nn.Sequential(Conv(d, e, 3, 1, 0), Conv(e, outputs, 1, 1, 0)),
+            nn.Sequential(Conv(d, e, 3, 1, 0), last),
         )
 
     def forward(self, mel: Tensor) -> Tensor:

@@ -13,20 +13,27 @@ from training.models.presets import Preset
 FRAMES = 5
 """Pictures in a row that are judged: 200 ms."""
 
-LOWER_TOP = 0.3
-"""Where the judged half of the house's crop begins, share of its height: under the nose.
+FACE_SHARE = 0.7
+"""Width of the face in the house's crop, share of its side: the crop leaves room around it, this does not."""
 
-The crop starts at the eyes already, so the half of it that holds mouth and chin lies here, not at 0.5.
-"""
+LOWER_TOP = 0.28
+"""Where the lower half of that face begins in the crop, share of its height: under the nose."""
 
 _EPS = 1e-6
 
 
-def lower_half(pictures: Tensor) -> Tensor:
-    """(..., S, S) crops -> (..., S / 2, S): the rows that hold mouth and jaw."""
-    side = pictures.shape[-2]
-    top = round(LOWER_TOP * side)
-    return pictures[..., top : top + side // 2, :]
+def lower_half(pictures: Tensor, size: int) -> Tensor:
+    """(n, 3, S, S) house crops of any size -> (n, 3, size / 2, size): the lower half of the face itself."""
+    side = pictures.shape[-1]
+    left, top = round((1 - FACE_SHARE) / 2 * side), round(LOWER_TOP * side)
+    width, height = side - 2 * left, round(FACE_SHARE / 2 * side)
+    part = pictures[..., top : top + height, left : left + width]
+    return functional.interpolate(part, (size // 2, size), mode="bilinear", antialias=True)
+
+
+def crop_side(size: int) -> int:
+    """Side of the house crops in which the face's lower half is just `size` wide."""
+    return round(size / FACE_SHARE / 2) * 2
 
 
 class FaceBranch(nn.Module):
@@ -48,14 +55,14 @@ class FaceBranch(nn.Module):
             )
         modules.append(Conv(widths[-1], widths[-1], 3, 1, 0))
         self.stages = nn.ModuleList(modules)
-        self.compress = Conv(widths[-1], size.embedding, 1, 1, 0)
+        # No batch norm here: it would make every channel as lively as the next, whatever it has to say.
+        self.compress = nn.Conv2d(widths[-1], size.embedding, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """The embedding of five pictures."""
         for stage in self.stages:
             frames = stage(frames)
-        embedding: Tensor = self.compress(frames)
-        return embedding
+        return torch.relu(self.compress(frames))
 
     def maps(self, frames: Tensor, count: int) -> list[Tensor]:
         """What the first `count` modules see: features for a perceptual loss."""
@@ -76,7 +83,7 @@ class Discriminator(nn.Module):
         super().__init__()
         size = preset.discriminator
         self.face = FaceBranch(preset)
-        self.sound = AudioEncoder(size.ear, size.blocks, size.embedding)
+        self.sound = AudioEncoder(size.ear, size.blocks, size.embedding, norm=False)
         self.last = nn.Conv2d(size.embedding, 1, 1)
 
     def see(self, frames: Tensor) -> Tensor:
@@ -98,6 +105,7 @@ class Discriminator(nn.Module):
         return self.compare(self.see(frames), self.hear(mel))
 
 
-def stack_frames(pictures: Tensor) -> Tensor:
-    """(n, 5, 3, S, S) crops in a row -> (n, 15, S / 2, S), the discriminator's input."""
-    return torch.flatten(lower_half(pictures), 1, 2)
+def stack_frames(pictures: Tensor, size: int) -> Tensor:
+    """(n, 5, 3, S, S) crops in a row -> (n, 15, size / 2, size), input of a discriminator of that size."""
+    halves = lower_half(pictures.flatten(0, 1), size)
+    return halves.reshape(len(pictures), -1, *halves.shape[-2:])
