@@ -1,11 +1,14 @@
 """`koubo studio`: render presenters that talk, for training and as anchors."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.terminal import progress, sounds
+
+if TYPE_CHECKING:
+    from training.studio.dataset import Utterance
 
 app = typer.Typer(help="Render presenters that talk, for training and as anchors.", no_args_is_help=True)
 
@@ -70,14 +73,67 @@ def studio_dataset(
     seed: Annotated[int, typer.Option(help="Which moments, poses and lights.")] = 1,
 ) -> None:
     """Render the training set: idle and speaking pictures at the same pose (resumable)."""
-    from training.split import is_held_out_character, is_held_out_speaker
-    from training.studio.dataset import read_corpus, render_pairs
+    from training.split import is_held_out_character
+    from training.studio.dataset import render_pairs
 
-    with progress("recordings") as bar:
-        files = [file for file in sounds(speech) if is_held_out_speaker(file) == held_out]
-        corpus = read_corpus(files, bar)
+    corpus = _corpus(speech, held_out)
     for character in sorted(characters.glob("*.glb")):
         if is_held_out_character(character) == held_out:
             with progress(character.stem) as bar:
                 render_pairs(character, corpus, output, pairs=pairs, seed=seed, workers=workers, progress=bar)
     typer.echo(output)
+
+
+@app.command("takes")
+def takes(
+    characters: Annotated[Path, typer.Option(help="Folder of GLB characters.")],
+    speech: Annotated[Path, typer.Option(help="Folder of English recordings.")],
+    output: Annotated[Path, typer.Option(help="Folder for the clips.")],
+    count: Annotated[int, typer.Option("--takes", help="Clips of each character.", min=1)] = 12,
+    frames: Annotated[int, typer.Option(help="Pictures of each clip.", min=5)] = 10,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a character; repeatable.")] = None,
+    presenter: Annotated[bool, typer.Option(help="Show them as their anchor does.")] = False,
+    held_out: Annotated[bool, typer.Option(help="Render who is kept out of training instead.")] = False,
+    workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Which moments, poses and lights.")] = 1,
+) -> None:
+    """Render clips for training with a discriminator: moments of speech over one idle picture (resumable)."""
+    from training.split import is_held_out_character
+    from training.studio.takes import render_takes
+
+    corpus = _corpus(speech, held_out)
+    for character in sorted(characters.glob("*.glb")):
+        if is_held_out_character(character) == held_out and (not only or character.stem in only):
+            with progress(character.stem) as bar:
+                render_takes(
+                    character, corpus, output, takes=count, frames=frames, seed=seed,
+                    presenter=presenter, workers=workers, progress=bar,
+                )  # fmt: skip
+    typer.echo(output)
+
+
+@app.command("paint")
+def paint(
+    checkpoint: Annotated[Path, typer.Option(help="picture.safetensors or later of a training.")],
+    pairs: Annotated[Path, typer.Option(help="Folder of rendered pairs (koubo studio dataset).")],
+    speech: Annotated[Path, typer.Option(help="Folder of English recordings.")],
+    output: Annotated[Path, typer.Option(help="Folder for the clips.")],
+    clips: Annotated[int, typer.Option(help="Clips of each character.", min=1)] = 40,
+    frames: Annotated[int, typer.Option(help="Pictures of each clip.", min=5)] = 8,
+    seed: Annotated[int, typer.Option(help="Which pictures and moments.")] = 3,
+) -> None:
+    """Paint clips with a trained mouth: many more words for the discriminator than can be rendered."""
+    from training.studio.painted import paint_clips
+
+    corpus = _corpus(speech, held_out=False)
+    with progress("clips") as bar:
+        paint_clips(checkpoint, pairs, corpus, output, clips=clips, frames=frames, seed=seed, progress=bar)
+    typer.echo(output)
+
+
+def _corpus(speech: Path, held_out: bool) -> "list[Utterance]":
+    from training.split import is_held_out_speaker
+    from training.studio.dataset import read_corpus
+
+    with progress("recordings") as bar:
+        return read_corpus([file for file in sounds(speech) if is_held_out_speaker(file) == held_out], bar)
