@@ -91,9 +91,11 @@ def takes(
     output: Annotated[Path, typer.Option(help="Folder for the clips.")],
     count: Annotated[int, typer.Option("--takes", help="Clips of each character.", min=1)] = 12,
     frames: Annotated[int, typer.Option(help="Pictures of each clip.", min=5)] = 10,
-    only: Annotated[list[str] | None, typer.Option(help="Name of a character; repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Just this character, seen in training or not; repeatable.")] = None,
     presenter: Annotated[bool, typer.Option(help="Show them as their anchor does.")] = False,
-    held_out: Annotated[bool, typer.Option(help="Render who is kept out of training instead.")] = False,
+    held_out: Annotated[
+        bool, typer.Option(help="Characters and speakers that are kept out of training instead.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Which moments, poses and lights.")] = 1,
 ) -> None:
@@ -103,7 +105,8 @@ def takes(
 
     corpus = _corpus(speech, held_out)
     for character in sorted(characters.glob("*.glb")):
-        if is_held_out_character(character) == held_out and (not only or character.stem in only):
+        wanted = character.stem in only if only else is_held_out_character(character) == held_out
+        if wanted:
             with progress(character.stem) as bar:
                 render_takes(
                     character, corpus, output, takes=count, frames=frames, seed=seed,
