@@ -36,21 +36,23 @@ def snr_db(samples: Samples) -> float:
     return round(float(np.percentile(levels, 90) - np.percentile(levels, 10)), 1)
 
 
-def remove_noise(samples: Samples) -> Samples:
-    """`samples` with their steady noise taken away; the noise is learnt from their quietest half second."""
+def remove_noise(samples: Samples, learn_from: Samples | None = None) -> Samples:
+    """`samples` with their steady noise taken away; the noise is learnt from the quietest half second of
+    `learn_from` (default: of themselves).
+    """
     import noisereduce
 
-    hop = _NOISE // 4
-    starts = range(0, max(samples.size - _NOISE, 0) + 1, hop)
-    power = [float(np.square(samples[s : s + _NOISE]).mean()) for s in starts]
+    heard = samples if learn_from is None else learn_from
+    starts = range(0, max(heard.size - _NOISE, 0) + 1, _NOISE // 4)
+    power = [float(np.square(heard[start : start + _NOISE]).mean()) for start in starts]
     # Digital silence tells nothing of the noise.
-    audible = [p if p > 1e-9 else np.inf for p in power]
+    audible = [value if value > 1e-9 else np.inf for value in power]
     quietest = starts[int(np.argmin(audible))]
     cleaned = noisereduce.reduce_noise(
         samples,
         SAMPLE_RATE,
         stationary=True,
-        y_noise=samples[quietest : quietest + _NOISE],
+        y_noise=heard[quietest : quietest + _NOISE],
         prop_decrease=_SHARE,
     )
     return np.asarray(cleaned, np.float32)
@@ -67,7 +69,8 @@ def clean(sound: Sound, limits: Limits) -> list[NoiseFinding]:
         cleaned_db = None
         if found < limits.min_snr_db and samples.size > 2 * _NOISE:
             heard = np.concatenate([before, samples, sound.read(start + block, _PAD)])
-            cleaned = remove_noise(heard)[before.size : before.size + samples.size]
+            # The neighbours may be quieter than this block, so they do not tell its noise.
+            cleaned = remove_noise(heard, samples)[before.size : before.size + samples.size]
             cleaned_db = snr_db(cleaned)
             sound.write(start, cleaned)
         before = samples[-_PAD:]

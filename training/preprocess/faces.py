@@ -50,6 +50,7 @@ _NOSE_TIP = 1
 _NOSE_REACH = 1.05  # nose tip before the outer corners of the eyes, in half their distance
 _CHUNK = 1500
 _SCENE_WIDTH = 160
+_TRACKED = 1920  # longer sides are shrunk to this for the tracker
 
 
 class SceneCuts:
@@ -115,9 +116,11 @@ def lips_at(table: Table, index: int, crop: Crop) -> list[float]:
 
 def _look(frame: Picture, number: int, tracker: FacesTracker, row: Any) -> None:
     squares: list[tuple[Crop, Points]] = []
-    for face in tracker.track_all(frame, number * 1000 // FRAME_RATE):
+    shrunk, scale = _fit(frame)
+    for face in tracker.track_all(shrunk, number * 1000 // FRAME_RATE):
+        points = face.landmarks * scale
         try:
-            squares.append((crop_from_landmarks(face.landmarks), face.landmarks))
+            squares.append((crop_from_landmarks(points), points))
         except ValueError:  # a face upside down or without extent is no face to train on
             continue
     if not squares:
@@ -133,6 +136,16 @@ def _look(frame: Picture, number: int, tracker: FacesTracker, row: Any) -> None:
     row["points"] = landmarks[list(_POINTS)]
     seen = clarity(frame, crop)
     row["sharpness"], row["light"], row["contrast"] = seen.sharpness, seen.light, seen.contrast
+
+
+def _fit(frame: Picture) -> tuple[Picture, np.float32]:
+    """The picture as the tracker sees it, and by how much its points are to be multiplied."""
+    scale = max(frame.shape[:2]) / _TRACKED
+    if scale <= 1:
+        return frame, np.float32(1)
+    size = (round(frame.shape[1] / scale), round(frame.shape[0] / scale))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8), np.float32(frame.shape[1] / size[0])
 
 
 def _from_square(crop: Crop, x: float, y: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from engine.errors import KouboError
 from training.clips import CARD, read_card
 from training.preprocess.embedder import Vector
-from training.preprocess.persons import group, threshold_of
+from training.preprocess.persons import group
 from training.preprocess.report import write_report
 from training.preprocess.results import WORK, Result, Row, load
 
@@ -63,11 +63,10 @@ def _name_persons(results: Sequence[Result]) -> None:
     grows with the sources, not with the square of the clips.
     """
     first_free = 1
-    for embedder in sorted({result.embedder for result in results}):
-        threshold = threshold_of(embedder)
+    for embedder, threshold in sorted({(result.embedder, result.threshold) for result in results}):
         sets: list[list[Row]] = []
         for result in results:
-            if result.embedder == embedder:
+            if (result.embedder, result.threshold) == (embedder, threshold):
                 sets += _alike([row for row in result.rows if row.vector is not None], threshold)
         sets.sort(key=lambda rows: (rows[0].source, rows[0].start_s))
         numbers = group([_mean(rows) for rows in sets], threshold)

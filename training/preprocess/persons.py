@@ -40,8 +40,3 @@ def group(vectors: Sequence[Vector], threshold: float) -> list[int]:
     labels = fcluster(tree, threshold, criterion="distance")
     numbers: dict[int, int] = {}
     return [numbers.setdefault(int(label), len(numbers) + 1) for label in labels]
-
-
-def threshold_of(name: str) -> float:
-    """The distance up to which vectors of the embedder called `name` are one person."""
-    return {DlibEmbedder.name: DlibEmbedder.threshold, HogEmbedder.name: HogEmbedder.threshold}[name]

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -143,5 +144,10 @@ def _side_by_side(
                 future.result()
                 if tell is not None:
                     tell(1000 * (count + 1), 1000 * len(todo))
+        except BrokenProcessPool as error:
+            raise KouboError(
+                "A worker ended unexpectedly, perhaps for want of memory; what is finished is kept: run the "
+                "same command with fewer --jobs."
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)

@@ -18,7 +18,7 @@ from training.clips import span
 
 _TOLERANCE = 0.04  # seconds by which sound may stray from its timestamps before it is put right
 _BLOCK = 60 * SAMPLE_RATE  # samples of silence written at a time
-_MAX_GAP = 12 * 3600.0  # seconds; a larger jump in time is a broken clock, not a pause
+_MAX_GAP = 12 * 3600.0  # seconds from zero; a larger time is a broken clock, not a pause
 
 
 class Sound:
@@ -63,25 +63,33 @@ def first_picture(path: Path) -> float:
     raise BadMediaError(f"{path.name} holds no picture; give a video file.")
 
 
-def store_sound(path: Path, target: Path, zero: float) -> tuple[Sound, bool]:
+def store_sound(path: Path, target: Path, zero: float) -> tuple[Sound, int]:
     """The first audio track of `path` in `target`, its sample 0 at time `zero` of the file's clock.
 
-    Gaps in time become silence, what overlaps or comes before `zero` is left out. The second value is False
-    when the sound breaks off damaged. Raises BadMediaError when not even its beginning can be read.
+    Gaps in time and damaged packets become silence, what overlaps or comes before `zero` is left out. The
+    second value is the number of damaged packets. Raises BadMediaError when no sound can be read.
     """
+    damaged = 0
     with target.open("wb") as file:
         writer = _Writer(file, zero)
-        whole = True
         try:
             with av.open(str(path)) as container:
-                for frame in container.decode(audio=0):
-                    writer.add(frame)
+                for packet in container.demux(audio=0):
+                    try:
+                        frames = packet.decode()
+                    except av.error.InvalidDataError:
+                        damaged += 1
+                        continue
+                    for frame in frames:
+                        writer.add(frame)
         except av.error.FFmpegError as error:
             if not writer.written:
                 raise BadMediaError(f"The sound of {path.name} cannot be read ({error.strerror}).") from error
-            whole = False
+            damaged += 1
         writer.flush()
-    return Sound(target), whole
+    if not writer.written:
+        raise BadMediaError(f"The sound of {path.name} cannot be read; no packet of it is whole.")
+    return Sound(target), damaged
 
 
 class _Writer:

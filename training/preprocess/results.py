@@ -46,12 +46,15 @@ class Row:
 
 @dataclass(slots=True)
 class Result:
-    """A finished source: its number, its name, what the file says of itself, its rows."""
+    """A finished source: its number, its name, who made its vectors and up to which distance they are one
+    person, what the file says of itself, its rows.
+    """
 
     id: str
     source: str
     settings: str
     embedder: str
+    threshold: float
     facts: dict[str, Any]
     rows: list[Row]
     schema: int = SCHEMA

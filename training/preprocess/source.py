@@ -1,5 +1,6 @@
 """One source through all seven steps, into its own work folder."""
 
+import io
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -60,9 +61,11 @@ def prepare_source(
         work.run()
     except BadMediaError as error:
         work.drop_all("unreadable", str(error))
+    embedder = tools.embedder
     result = Result(
-        source.id, shown(source.path), settings.fingerprint(), tools.embedder.name, work.facts, work.rows
-    )
+        source.id, shown(source.path), settings.fingerprint(), embedder.name, embedder.threshold, work.facts,
+        work.rows,
+    )  # fmt: skip
     store(output, result)
     return result
 
@@ -107,11 +110,10 @@ class _Work:
             return
         raw = self._folder / "sound.s16"
         try:
-            sound, whole = store_sound(self._source.path, raw, first_picture(self._source.path))
+            sound, damaged = store_sound(self._source.path, raw, first_picture(self._source.path))
+            self.facts["damaged_sound_packets"] = damaged
             noise = clean(sound, self._limits)
             table = self._table()
-            if not whole:
-                self._drop_rest(sound.size / SAMPLE_RATE, len(table) / FRAME_RATE, "its sound is damaged")
             voice = voice_flags(sound, len(table))
             spans = find_spans(table, voice, self._limits)
             self._read(spans, table, voice, sound, noise)
@@ -120,19 +122,14 @@ class _Work:
 
     def drop_all(self, reason: str, detail: str) -> None:
         """One row for the whole source, with its first picture where there is one."""
-        seconds = self.facts.get("seconds", 0.0)
-        end = float(seconds) if isinstance(seconds, float) else 0.0
         thumb = None
         if self.facts and reason != "unreadable":
             try:
                 thumb = self._thumb(next(iter(read_rgb(self._source.path))), "whole")
             except BadMediaError as error:
                 reason, detail = "unreadable", str(error)
+        end = self._expected / FRAME_RATE
         self.rows = [Row(shown(self._source.path), 0.0, end, reason, detail, thumb=thumb)]
-
-    def _drop_rest(self, start: float, end: float, detail: str) -> None:
-        row = Row(shown(self._source.path), round(start, 2), round(max(start, end), 2), "damaged", detail)
-        self.rows.append(row)
 
     def _table(self) -> Table:
         """The rows of the source's pictures, from an earlier run where they were stored."""
@@ -150,15 +147,16 @@ class _Work:
                 tracker.close()
             if message is not None:
                 damage.write_text(message, encoding="utf-8")
-            partial = self._folder / "pictures.part.npy"
-            np.save(partial, table)
-            partial.replace(stored)
+            _save(stored, table)
         if table.dtype != ROW:
             stored.unlink()
             return self._table()
         if message is not None:
-            end = self.facts.get("seconds", 0.0)
-            self._drop_rest(len(table) / FRAME_RATE, float(end) if isinstance(end, float) else 0.0, message)
+            start, end = len(table) / FRAME_RATE, self._expected / FRAME_RATE
+            row = Row(
+                shown(self._source.path), round(start, 2), round(max(start, end), 2), "damaged", message
+            )
+            self.rows.append(row)
         return table
 
     def _read(
@@ -246,6 +244,15 @@ class _Work:
                 self._progress(already + done, 2 * max(self._expected, already, done))
 
         return tell
+
+
+def _save(path: Path, table: Table) -> None:
+    """Through memory, for numpy writes to files without saying why it could not."""
+    content = io.BytesIO()
+    np.save(content, table)
+    partial = path.with_suffix(".part")
+    partial.write_bytes(content.getbuffer())
+    partial.replace(path)
 
 
 def _scores(
