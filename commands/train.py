@@ -37,7 +37,7 @@ def train_sync(
     from training.clip_data import ClipData, read_clips
     from training.models.discriminator import crop_side
     from training.models.presets import preset as named
-    from training.train_sync import CHECKPOINT, SyncRun
+    from training.train_sync import DISCRIMINATOR, SyncRun
     from training.train_sync import train_sync as run
 
     plan = named(preset)
@@ -51,7 +51,7 @@ def train_sync(
                 steps=steps, minutes=minutes, batch=batch, seed=seed,
             ),
         )  # fmt: skip
-    typer.echo(output / CHECKPOINT)
+    typer.echo(output / DISCRIMINATOR)
 
 
 @app.command("generator")
@@ -63,7 +63,7 @@ def train_generator(
     ] = None,
     preset: PresetName = "lite192",
     discriminator: Annotated[
-        Path | None, typer.Option(help="sync.safetensors of `koubo train sync` (default: the shipped one).")
+        Path | None, typer.Option(help="discriminator.safetensors of `koubo train sync` (default: shipped).")
     ] = None,
     start: Annotated[
         list[Path] | None, typer.Option(help="Checkpoint of the same preset to start from; repeatable.")
@@ -122,7 +122,7 @@ def ablation(
     seeds: Annotated[int, typer.Option(help="Runs of each variant.", min=1)] = 3,
     steps: Annotated[int, typer.Option(help="The generator's turns in each run.", min=2)] = 1000,
     discriminator: Annotated[
-        Path | None, typer.Option(help="sync.safetensors of `koubo train sync` (default: the shipped one).")
+        Path | None, typer.Option(help="discriminator.safetensors of `koubo train sync` (default: shipped).")
     ] = None,
 ) -> None:
     """Compare recipes: the same network, data and steps, one thing changed at a time."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import loop, parallel
+from training import checkpoint, loop, parallel
 from training.board import Board
 from training.clip_data import ClipData, SyncBatch
 from training.loader import Ahead
@@ -27,6 +27,10 @@ SOUNDS = 4
 """Sounds that each window is held against: the right one and wrong ones."""
 
 CHECKPOINT = "sync.safetensors"
+"""The running training, with all that it needs to go on."""
+
+DISCRIMINATOR = "discriminator.safetensors"
+"""What came of it: the averaged weights alone."""
 
 _PEAK_RATE = 2e-3
 _CODE_SHARE = 2.0
@@ -74,6 +78,8 @@ class CodeSpace:
 def train_sync(preset: Preset, data: ClipData, run: SyncRun) -> Discriminator:
     """Trains until run.steps (or minutes), resuming run.output/sync.safetensors where there is one.
 
+    Writes the averaged weights to run.output/discriminator.safetensors at the end.
+
     Raises KouboError for a checkpoint of another preset.
     """
     torch.manual_seed(run.seed)
@@ -108,6 +114,9 @@ def train_sync(preset: Preset, data: ClipData, run: SyncRun) -> Discriminator:
         )
         loop.run(plan, state, training, iter(source))
     judge.load_state_dict(training.averages["discriminator"])
+    if parallel.rank() == 0:
+        told = {"preset": preset.name, "steps": state.steps}
+        checkpoint.save(run.output / DISCRIMINATOR, {"discriminator": judge}, told)
     judge.eval()
     return judge
 
