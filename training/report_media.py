@@ -13,6 +13,7 @@ from engine.speech.audio import SAMPLES_PER_TICK, Samples, load_speech
 from training.clips import span
 
 _CELL = 192  # pixels of a face in the sheet
+_GAP = 12  # between recordings
 _PANEL = 320  # pixels of a panel's side in the video
 _TITLE, _CAPTION = 36, 28
 _BACK, _INK = (250, 249, 246), (40, 42, 48)
@@ -43,8 +44,9 @@ def write_sheet(
             for number, cell in enumerate(cells):
                 row[:, number * _CELL : (number + 1) * _CELL] = cell
             rows.append(row)
+        rows.append(np.full((_GAP, _CELL * columns, 3), _BACK, np.uint8))
     part = output.with_name(f"{output.stem}.part{output.suffix}")
-    cv2.imwrite(str(part), np.vstack(rows)[:, :, ::-1])
+    cv2.imwrite(str(part), np.vstack(rows[:-1])[:, :, ::-1])
     part.replace(output)
 
 

@@ -93,7 +93,8 @@ def _summary(found: Report) -> str:
 
 def _film(video: str, columns: Sequence[Column]) -> str:
     return (
-        f'<section><h2>Side by side</h2><video controls preload="metadata" playsinline src="{escape(video)}">'
+        "<section><h2>Side by side</h2>"
+        f'<video controls preload="metadata" playsinline aria-label="Side by side" src="{escape(video)}">'
         f"</video><p>From left to right: {_listed(columns)}. Above the picture, below the lower face; "
         "all with the true sound.</p></section>"
     )
@@ -125,7 +126,7 @@ def _measure(found: Report, measure: Measure, columns: Sequence[Column]) -> str:
     whys = "".join(f'<p class="why">Not measured: {escape(why)}</p>' for why in reasons)
     return (
         f'<section class="measure"><h2>{escape(title)}</h2><p>{escape(about)}</p>{whys}'
-        f'<div class="scroll"><table>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}"><table>'
         f'<thead><tr><th scope="col">Figure</th>{heads}<th scope="col">Target</th><th scope="col">Result</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )

@@ -208,7 +208,7 @@ def column_of(picture: Picture, number: int) -> Picture:
 def test_the_sheet_has_a_row_a_video(made: tuple[Report, Path, FakeJudge]) -> None:
     sheet = cv2.imread(str(made[1] / "sheet.jpg"))
     assert sheet is not None
-    assert sheet.shape[:2] == (6 * 192, 10 * 192)
+    assert sheet.shape[:2] == (6 * 192 + 12, 10 * 192)
 
 
 def test_without_judge_anchor_or_second_recording_the_report_says_why(
