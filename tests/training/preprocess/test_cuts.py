@@ -155,9 +155,7 @@ def test_every_picture_is_in_one_span_whatever_comes() -> None:
         for _ in range(int(random.integers(0, 6))):
             first = int(random.integers(0, count))
             last = first + int(random.integers(1, 80))
-            column, value = [("faces", 0), ("faces", 3), ("yaw", 80), ("cut", True)][
-                int(random.integers(0, 4))
-            ]
+            column, value = harm[int(random.integers(0, 4))]
             rows[column][first:last] = value
         flags = random.uniform(size=count) < 0.7
         spans = find_spans(rows, flags, LIMITS)
