@@ -8,9 +8,11 @@ import hashlib
 import urllib.error
 import urllib.request
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -114,12 +116,12 @@ def fetch_vgg() -> Path:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise KouboError(f"There are no VGG-19 weights at {path}; check the path.")
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         # torch's restricted reader: it makes tensors and refuses everything that could run.
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, ValueError, LookupError, EOFError) as error:
         raise KouboError(
             f"{path} is no file of weights ({type(error).__name__}); give torchvision's."
         ) from error
