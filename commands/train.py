@@ -12,7 +12,7 @@ app = typer.Typer(help="Train a mouth and the discriminator that watches it.", n
 
 Data = Annotated[
     list[Path],
-    typer.Option(help="Folder of clips (koubo dataset prepare, koubo studio takes) or pairs; repeatable."),
+    typer.Option(help="Folder of clips or pairs; repeatable, and named twice it counts twice."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder for checkpoints and curves; an old run there goes on.")]
 PresetName = Annotated[str, typer.Option(help="Size of the networks: lite192, live384, seed384, seed96.")]
@@ -85,6 +85,10 @@ def train_generator(
         Path | None, typer.Option(help="VGG-19 weights for the perceptual loss (default: discriminator's).")
     ] = None,
     fetch_vgg: Annotated[bool, typer.Option(help="Fetch torchvision's VGG-19 once and use it.")] = False,
+    from_code: Annotated[
+        bool, typer.Option(help="Paint clips from their true code (rendered ones) instead of the sound.")
+    ] = False,
+    rate: Annotated[float, typer.Option(help="Highest learning rate on clips.", min=0)] = 5e-4,
     batch: Annotated[int, typer.Option(help="Sequences of five pictures a step.", min=1)] = 4,
     emphasise: Annotated[list[str] | None, typer.Option(help="A character to draw more often.")] = None,
     seed: Seed = 0,
@@ -102,11 +106,14 @@ def train_generator(
     from training.train_together import Recipe
 
     weights = Weights(sync, perceptual, ms_ssim, gradient, warm_up)
+    recipe = Recipe(
+        weights, alternate=not fixed, rate=rate, batch=batch, source="code" if from_code else "sound"
+    )
     minutes = Minutes(ear_minutes, picture_minutes, joint_minutes, together_minutes, together_steps)
     with parallel.joined(), progress("", percent=True) as bar:
         plan = Plan(
             preset, data, sounds(speech) if speech else [], output, minutes,
-            recipe=Recipe(weights, alternate=not fixed, batch=batch), discriminator=discriminator,
+            recipe=recipe, discriminator=discriminator,
             vgg=fetched() if fetch_vgg else vgg, start=start or (), emphasise=emphasise or (), seed=seed,
         )  # fmt: skip
         checkpoint = train(plan, told(bar))

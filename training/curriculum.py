@@ -121,7 +121,8 @@ def _train_by_turns(plan: Plan, size: Preset, parts: Parts, roots: Sequence[Path
     eye = Discriminator(judge_size)
     eye.load_state_dict(judge.state_dict())
     eye.requires_grad_(False).eval().to(parallel.device())
-    duo = Duo(parts, judge, judge_size.size, feature_space(eye, plan.vgg))
+    settled = bool(plan.start) or (plan.output / "ear.safetensors").is_file()
+    duo = Duo(parts, judge, judge_size.size, feature_space(eye, plan.vgg), settled)
     minutes = plan.minutes
     train_together(
         size, duo, ClipData(read_clips(roots), size.size, seed=plan.seed), plan.recipe,

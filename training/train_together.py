@@ -69,12 +69,15 @@ class TogetherRun:
 
 @dataclass(frozen=True, slots=True)
 class Duo:
-    """The two that take turns, and the size of picture that the discriminator was made for."""
+    """The two that take turns; judge_size: size of picture that the discriminator was made for; settled_ear:
+    the ear came trained on much speech, so its batch norm keeps the statistics it has.
+    """
 
     parts: Parts
     judge: Discriminator
     judge_size: int
     features: FeatureSpace
+    settled_ear: bool = False
 
 
 def train_together(preset: Preset, duo: Duo, data: ClipData, recipe: Recipe, run: TogetherRun) -> None:
@@ -130,6 +133,8 @@ def paint_turn(duo: Duo, batch: TalkBatch, recipe: Recipe, number: int) -> loop.
     where = parallel.device()
     _freeze(duo.judge, True)
     _freeze_parts(duo.parts, False)
+    if duo.settled_ear:
+        duo.parts.ear.eval()
     picture = _painted(duo.parts, batch, recipe.source)
     target = batch.target.to(where)
     idle = batch.reference.to(where) if bool(batch.known.all()) else None
