@@ -56,6 +56,34 @@ def evaluate_pairs(
     show("Pairs", asdict(judge_pairs(checkpoint, data)), as_json)
 
 
+@app.command("sync")
+def evaluate_sync(
+    what: Annotated[list[Path], typer.Argument(help="Talking videos, or folders of clips.")],
+    discriminator: Annotated[
+        Path | None, typer.Option(help="discriminator.safetensors of `koubo train sync` (default: shipped).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """How far sound and mouth of a video are apart; on clips, how well offsets made on purpose are found."""
+    from dataclasses import asdict
+
+    from engine.anchor.mediapipe_tracker import MediaPipeTracker
+    from training.clip_data import read_clips
+    from training.evaluate_sync import judge_offsets, judge_video
+    from training.sync_score import shipped_judge
+
+    judge = shipped_judge(discriminator)
+    found = {}
+    for path in what:
+        if path.is_dir():
+            with progress(path.name) as bar:
+                found[str(path)] = asdict(judge_offsets(judge, read_clips([path]), progress=bar))
+        else:
+            with MediaPipeTracker() as tracker:
+                found[str(path)] = asdict(judge_video(judge, path, tracker))
+    show("Sync", found, as_json)
+
+
 @app.command("presenter")
 def evaluate_presenter(
     avatar: Annotated[str, typer.Option(help="Name or folder of a presenter rendered by the studio.")],
