@@ -13,7 +13,7 @@ from engine.picture.video import read_rgb
 from engine.speech.audio import SAMPLES_PER_TICK, Samples, load_speech
 from training.clip_data import cut_clip
 from training.clips import Clip, decode, span
-from training.sync_score import MAX_OFFSET, WINDOW, DiscriminatorJudge, SyncFinding
+from training.sync_score import WINDOW, DiscriminatorJudge, SyncFinding
 from training.variation import Variation
 
 Progress = Callable[[int, int], None]
@@ -25,14 +25,15 @@ _HOP = 5
 @dataclass(frozen=True, slots=True)
 class OffsetScore:
     """windows: two-second windows tried; within_one: share whose offset was found within one tick; exact:
-    share found exactly; mean_error: mean distance in ticks; chance: share within one tick if guessed.
+    share found exactly; mean_error: mean distance in ticks; wrong_sound: share within one tick when the sound
+    is another clip's, which must be near chance: else something but sound and mouth gives the offset away.
     """
 
     windows: int
     within_one: float
     exact: float
     mean_error: float
-    chance: float
+    wrong_sound: float
 
 
 def judge_offsets(
@@ -41,28 +42,30 @@ def judge_offsets(
     """Moves the sound of every two-second window of `clips` by a random offset and asks for it."""
     random = np.random.default_rng(seed)
     errors: list[int] = []
+    wrong: list[int] = []
     for number, clip in enumerate(clips):
         pictures = clip_pictures(clip, judge.size)
         for start in range(0, clip.card.frames - WINDOW + 1, _HOP):
             true = int(random.integers(-_FARTHEST, _FARTHEST + 1))
             # Sound tick start + i + true belongs to picture start + i: begin the sound `true` ticks early.
-            samples = span(clip.samples, clip.card.lead + start - true, WINDOW)
-            found = judge.judge(pictures[start : start + WINDOW], samples)
-            errors.append(abs(found.offset - true))
+            seen = pictures[start : start + WINDOW]
+            for sound, distances in ((clip, errors), (clips[number - 1], wrong)):
+                samples = span(sound.samples, sound.card.lead + start - true, WINDOW)
+                distances.append(abs(judge.judge(seen, samples).offset - true))
         if progress:
             progress(number + 1, len(clips))
-    return score_errors(errors)
+    return score_errors(errors, wrong)
 
 
-def score_errors(errors: Sequence[int]) -> OffsetScore:
-    """The score of a list of distances in ticks."""
+def score_errors(errors: Sequence[int], wrong: Sequence[int]) -> OffsetScore:
+    """The score of distances in ticks, with the right sound and with wrong sound."""
     distance = np.array(errors)
     return OffsetScore(
         windows=len(distance),
         within_one=round(float(np.mean(distance <= 1)), 3),
         exact=round(float(np.mean(distance == 0)), 3),
         mean_error=round(float(distance.mean()), 2),
-        chance=round(3 / (2 * MAX_OFFSET + 1), 3),
+        wrong_sound=round(float(np.mean(np.array(wrong) <= 1)), 3),
     )
 
 
