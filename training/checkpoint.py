@@ -97,7 +97,7 @@ def read_state(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         state: dict[str, Any] = json.loads(header["__metadata__"]["state"])
-    except (ValueError, KeyError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise KouboError(f"{path} is damaged; delete it and train again.") from error
     return state
 
