@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.anchor.crop import Picture, crop_from_landmarks, extract, smooth_crops
 from engine.anchor.tracker import FaceTracker
-from engine.errors import NoFaceError
+from engine.errors import BadMediaError, NoFaceError
 from engine.picture.video import read_rgb
 from engine.speech.audio import SAMPLES_PER_TICK, Samples, load_speech
 from training.clip_data import cut_clip
@@ -39,7 +39,10 @@ class OffsetScore:
 def judge_offsets(
     judge: DiscriminatorJudge, clips: Sequence[Clip], *, seed: int = 0, progress: Progress | None = None
 ) -> OffsetScore:
-    """Moves the sound of every two-second window of `clips` by a random offset and asks for it."""
+    """Moves the sound of every two-second window of `clips` by a random offset and asks for it.
+
+    Raises BadMediaError when no clip is that long.
+    """
     random = np.random.default_rng(seed)
     errors: list[int] = []
     wrong: list[int] = []
@@ -54,6 +57,8 @@ def judge_offsets(
                 distances.append(abs(judge.judge(seen, samples).offset - true))
         if progress:
             progress(number + 1, len(clips))
+    if not errors:
+        raise BadMediaError(f"All clips are shorter than two seconds ({WINDOW} pictures); give longer ones.")
     return score_errors(errors, wrong)
 
 
