@@ -1,5 +1,6 @@
 """`koubo dataset`: footage for training."""
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -70,9 +71,11 @@ def dataset_prepare(
 
 
 def _judge_name(judge: Path | None, sync: bool) -> str:
-    if not sync:
-        return "none"
-    return f"{judge.resolve()} {judge.stat().st_size}" if judge and judge.is_file() else "shipped"
+    """A name that changes with the weights, so that another judge judges again."""
+    from training.sync_score import SHIPPED
+
+    file = judge or SHIPPED
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if sync and file.is_file() else "none"
 
 
 def _shard(text: str) -> tuple[int, int]:

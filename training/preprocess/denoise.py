@@ -44,10 +44,7 @@ def remove_noise(samples: Samples, learn_from: Samples | None = None) -> Samples
 
     heard = samples if learn_from is None else learn_from
     starts = range(0, max(heard.size - _NOISE, 0) + 1, _NOISE // 4)
-    power = [float(np.square(heard[start : start + _NOISE]).mean()) for start in starts]
-    # Digital silence tells nothing of the noise.
-    audible = [value if value > 1e-9 else np.inf for value in power]
-    quietest = starts[int(np.argmin(audible))]
+    quietest = starts[int(np.argmin([_power(heard[start : start + _NOISE]) for start in starts]))]
     cleaned = noisereduce.reduce_noise(
         samples,
         SAMPLE_RATE,
@@ -76,6 +73,13 @@ def clean(sound: Sound, limits: Limits) -> list[NoiseFinding]:
         before = samples[-_PAD:]
         findings.append(NoiseFinding(start, found, cleaned_db))
     return findings
+
+
+def _power(samples: Samples) -> float:
+    """Mean power; infinite where part of it is digital silence, which tells nothing of the noise."""
+    if _levels(samples).size < samples.size // _FRAME:
+        return float("inf")
+    return float(np.square(samples, dtype=np.float64).mean())
 
 
 def _levels(samples: Samples) -> NDArray[np.float64]:

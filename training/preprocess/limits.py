@@ -65,7 +65,7 @@ class Limits:
     bridge: int = 5
     """Pictures without a usable face that may lie between two with one."""
 
-    min_confidence: float = 0.08
+    min_confidence: float = 0.045
     """Sync confidence below which the mouth does not go with the sound."""
 
     min_steady: float = 0.6

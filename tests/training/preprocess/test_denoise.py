@@ -27,6 +27,10 @@ def hiss(seconds: float, level: float) -> Samples:
     return np.random.default_rng(3).normal(0, level, round(seconds * SAMPLE_RATE)).astype(np.float32)
 
 
+def alike(one: Samples, other: Samples) -> float:
+    return float(np.corrcoef(one, other)[0, 1])
+
+
 def on_disk(tmp_path: Path, samples: Samples) -> Sound:
     path = tmp_path / "sound.s16"
     path.write_bytes(to_pcm16(samples).tobytes())
@@ -54,7 +58,7 @@ def test_noise_goes_and_the_voice_stays() -> None:
     assert np.square(after).sum() < 0.8 * np.square(before).sum()
     rest = slice(int(2.2 * SAMPLE_RATE), int(2.8 * SAMPLE_RATE))
     assert np.square(cleaned[rest]).mean() < 0.05 * np.square(noisy[rest]).mean()
-    assert float(np.corrcoef(cleaned, clear)[0, 1]) > 0.95
+    assert alike(cleaned, clear) > max(0.9, alike(noisy, clear))
 
 
 def test_clean_sound_is_left_to_the_last_bit(tmp_path: Path) -> None:
@@ -77,7 +81,7 @@ def test_only_noisy_blocks_are_cleaned(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_allclose(sound.read(0, quiet.size), quiet, atol=1e-4)
     after = sound.read(quiet.size, noisy.size)
     assert sound.size == quiet.size + noisy.size + SAMPLE_RATE // 4
-    assert float(np.corrcoef(after, quiet)[0, 1]) > 0.92
+    assert alike(after, quiet) > max(0.85, alike(noisy, quiet))
     assert np.square(after - quiet).sum() < 0.8 * np.square(noisy - quiet).sum()
 
 
