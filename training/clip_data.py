@@ -51,8 +51,9 @@ class SyncBatch:
 
 @dataclass(frozen=True, slots=True)
 class TalkBatch:
-    """n sequences of five: face (5n, 6, S, S), target (5n, 3, S, S), reference (5n, 3, S, S), mel (5n, 1, 80,
-    16), lips (5n, 2), code (5n, CODE), known (5n,); sync (n, m, 1, 80, 16) with the right sound first.
+    """n sequences of five: face (5n, 6, S, S), or (n, 6, S, S) where all five have the same, target (5n, 3, S,
+    S), reference (5n, 3, S, S), mel (5n, 1, 80, 16), lips (5n, 2), code (5n, CODE), known (5n,); sync (n, m, 1,
+    80, 16) with the right sound first.
     """
 
     face: Tensor
@@ -110,8 +111,10 @@ class ClipData:
             np.stack([part[k] for part in parts]) for k in range(7)
         )
         codes = torch.from_numpy(code).flatten(0, 1)
+        faces = torch.from_numpy(face)
+        still = bool((faces[:, 1:] == faces[:, :1]).all())
         return TalkBatch(
-            torch.from_numpy(face).flatten(0, 1),
+            faces[:, 0] if still else faces.flatten(0, 1),
             torch.from_numpy(target).flatten(0, 1),
             torch.from_numpy(reference).flatten(0, 1),
             torch.from_numpy(mel).flatten(0, 1)[:, None],

@@ -107,6 +107,7 @@ def train_together(preset: Preset, duo: Duo, data: ClipData, recipe: Recipe, run
             return turn
 
         def show(number: int, batch: TalkBatch) -> None:
+            _freeze_parts(duo.parts, True)  # a look must not move batch norm's statistics
             with torch.no_grad():
                 painted = _painted(duo.parts, batch)[:: FRAMES // 2]
             few = slice(None, None, FRAMES // 2)
@@ -182,7 +183,10 @@ def _painted(parts: Parts, batch: TalkBatch, source: Source = "sound") -> Tensor
     face = batch.face.to(where).contiguous(memory_format=torch.channels_last)
     with torch.autocast(where.type, torch.bfloat16):
         code = batch.code.to(where) if source == "code" else parts.ear(batch.mel.to(where))
-        picture: Tensor = parts.decoder(code, parts.face(face))
+        skips = parts.face(face)
+        if len(face) < len(code):  # one idle picture behind all five
+            skips = [skip.repeat_interleave(FRAMES, dim=0) for skip in skips]
+        picture: Tensor = parts.decoder(code, skips)
     return picture.float()
 
 
