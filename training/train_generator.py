@@ -119,8 +119,12 @@ def _train(
     with Board(run.output) as board:
 
         def show(steps: int, batch: PictureBatch) -> None:
+            for network in networks.values():
+                network.eval()  # a look must not move batch norm's statistics
             with torch.no_grad():
                 painted = _paint(parts, batch, batch.code)
+            for network in networks.values():
+                network.train()
             rows = {"idle": batch.face[:, 3:], "painted": painted, "truth": batch.target}
             board.pictures(plan.path.stem, rows, steps)
 
