@@ -94,12 +94,12 @@ def run_suite(suite: Suite, tracker: OpenTracker, tell: Tell) -> Path:
     Raises KouboError for an unusable discriminator, BadMediaError for no clips.
     """
     clips, held_out = read_clips(suite.data), read_clips(suite.held_out)
-    for number, (variant, seed) in enumerate((v, s) for s in suite.seeds for v in suite.variants):
-        folder = suite.output / _slug(variant.name) / f"seed{seed}"
+    runs = _order(suite)
+    for number, (variant, seed) in enumerate(runs, start=1):
+        folder = _folder(suite, variant, seed)
         if (folder / RESULT).is_file():
             continue
-        total = len(suite.variants) * len(suite.seeds)
-        label = f"{number + 1}/{total} {variant.name}, seed {seed}"
+        label = f"{number}/{len(runs)} {variant.name}, seed {seed}"
 
         def report(share: float, figures: dict[str, float], label: str = label) -> None:
             tell(label, share, figures)
@@ -110,7 +110,19 @@ def run_suite(suite: Suite, tracker: OpenTracker, tell: Tell) -> Path:
         content = {"variant": variant.name, "seed": seed, "steps": suite.steps, **asdict(score)}
         partial.write_text(json.dumps(content, indent=2) + "\n")
         partial.replace(folder / RESULT)
+        write_report(suite)
     return write_report(suite)
+
+
+def _order(suite: Suite) -> list[tuple[Variant, int]]:
+    """First and last variant with every seed first: what matters most is known soonest."""
+    first, *middle, last = suite.variants
+    ends = [(variant, seed) for seed in suite.seeds for variant in (first, last)]
+    return ends + [(variant, seed) for seed in suite.seeds for variant in middle]
+
+
+def _folder(suite: Suite, variant: Variant, seed: int) -> Path:
+    return suite.output / _slug(variant.name) / f"seed{seed}"
 
 
 def _train(
@@ -147,15 +159,15 @@ def _train(
 
 
 def write_report(suite: Suite) -> Path:
-    """ablation.json and ablation.md: mean, and standard deviation over the seeds, for every variant."""
+    """ablation.json and ablation.md: mean, and standard deviation over the seeds, of every variant so far."""
     rows = []
     for variant in suite.variants:
-        results = [
-            json.loads((suite.output / _slug(variant.name) / f"seed{seed}" / RESULT).read_text())
-            for seed in suite.seeds
-        ]
-        row: dict[str, object] = {"variant": variant.name, "seeds": len(results)}
-        for key in ("psnr", "sharpness", "jaw_r", "swapped_jaw_r"):
+        files = [_folder(suite, variant, seed) / RESULT for seed in suite.seeds]
+        results = [json.loads(file.read_text()) for file in files if file.is_file()]
+        if not results:
+            continue
+        row: dict[str, object] = {"variant": variant.name, "seeds": len(results), "steps": suite.steps}
+        for key in _COLUMNS:
             values = np.array([result[key] for result in results])
             row[key] = round(float(values.mean()), 3)
             row[f"{key}_sd"] = round(float(values.std(ddof=1)), 3) if len(values) > 1 else None
