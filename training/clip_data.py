@@ -52,8 +52,8 @@ class SyncBatch:
 @dataclass(frozen=True, slots=True)
 class TalkBatch:
     """n sequences of five: face (5n, 6, S, S), or (n, 6, S, S) where all five have the same, target and
-    reference (5n, 3, S, S), mel (5n, 1, 80, 16), lips (5n, 2), code (5n, CODE), known (5n,); sync (n, m, 1, 80,
-    16) with the right sound first.
+    reference (5n, 3, S, S), mel (5n, 1, 80, 16), lips (5n, 2), code (5n, CODE), known (5n,); sync (n, m, 1,
+    80, 16) with the right sound first.
     """
 
     face: Tensor
