@@ -22,7 +22,7 @@ def decide(finding: SyncFinding, limits: Limits) -> Verdict:
     if finding.confidence < limits.min_confidence:
         return Verdict(
             reason="out_of_sync",
-            detail=f"confidence {finding.confidence:.2f}, needs {limits.min_confidence:.2f}",
+            detail=f"confidence {finding.confidence:.3f}, needs {limits.min_confidence:.3f}",
         )
     if finding.steady < limits.min_steady:
         return Verdict(
