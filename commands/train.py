@@ -89,7 +89,7 @@ def train_generator(
         bool, typer.Option(help="Paint clips from their true code (rendered ones) instead of the sound.")
     ] = False,
     rate: Annotated[float, typer.Option(help="Highest learning rate on clips.", min=0)] = 5e-4,
-    batch: Annotated[int, typer.Option(help="Sequences of five pictures a step.", min=1)] = 4,
+    batch: Annotated[int, typer.Option(help="Sequences of five pictures a step.", min=2)] = 4,
     emphasise: Annotated[list[str] | None, typer.Option(help="A character to draw more often.")] = None,
     seed: Seed = 0,
 ) -> None:

@@ -51,6 +51,7 @@ def test_speech_that_is_none_leaves_nothing_behind(tmp_path: Path) -> None:
         (("studio", "anchor", "--character", "none.glb", "--output", "o.mp4"), "none.glb"),
         (("studio", "say", "--character", "none.glb", "--text", " ", "--output", "o"), "nothing to say"),
         (("train", "generator", "--data", "none", "--speech", "none", "--output", "o"), "no folder"),
+        (("train", "sync", "--data", "none", "--output", "o"), "no clips below none"),
         (("export", "--checkpoint", "none.safetensors", "--output", "o"), "no checkpoint"),
         (("avatar", "prepare", "none.mp4", "--name", "n", "--output", "o", "--loop", "round"), "pingpong"),
     ],

@@ -220,9 +220,13 @@ def test_filmed_references_come_from_elsewhere(tmp_path: Path, plain: None, fram
 def test_rendered_input_is_the_idle_picture(tmp_path: Path, plain: None) -> None:
     batch = ClipData(telling(tmp_path, 1, 12, idle=True), SIZE).talk_batch(2, 1, np.random.default_rng(0))
     hidden = torch.from_numpy(input_mask(SIZE))
-    assert (batch.reference > 0.9).all()
+    assert batch.face.shape == (2, 6, SIZE, SIZE)  # one look for all five pictures
+    idle = batch.reference[::FRAMES]
+    assert torch.equal(idle.repeat_interleave(FRAMES, dim=0), batch.reference)
+    assert (idle > 0.9).all()
     assert not batch.face[:, :3, hidden].any()
-    assert torch.equal(batch.face[:, :3, ~hidden], batch.reference[:, :, ~hidden])
+    assert torch.equal(batch.face[:, :3, ~hidden], idle[:, :, ~hidden])
+    assert torch.equal(batch.face[:, 3:], idle)
     assert not hidden[: round(MASK_TOP * SIZE) - 1].any()
 
 

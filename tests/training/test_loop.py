@@ -23,9 +23,7 @@ class Two:
         self.networks: dict[str, nn.Module] = {"a": nn.Linear(3, 1), "b": nn.Linear(3, 1)}
         self.optimisers: dict[str, torch.optim.Optimizer] = {
             "a": torch.optim.AdamW(self.networks["a"].parameters(), 1e-2),
-            "b": torch.optim.AdamW(
-                [{"params": list(self.networks["b"].parameters()), "share": 0.1}], 1e-2
-            ),
+            "b": torch.optim.AdamW([{"params": list(self.networks["b"].parameters()), "share": 0.1}], 1e-2),
         }
         self.reports: Reports = []
         self.saved: list[int] = []
@@ -92,9 +90,7 @@ def test_the_rate_warms_up_falls_and_is_shared(tmp_path: Path) -> None:
     step = two.step
 
     def watched(number: int, batch: Tensor) -> Turn:
-        rates.append(
-            (two.optimisers["a"].param_groups[0]["lr"], two.optimisers["b"].param_groups[0]["lr"])
-        )
+        rates.append((two.optimisers["a"].param_groups[0]["lr"], two.optimisers["b"].param_groups[0]["lr"]))
         return step(number, batch)
 
     training = Training(two.networks, two.optimisers, watched, lambda *_: None)

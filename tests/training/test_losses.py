@@ -45,9 +45,7 @@ def test_right_and_wrong_count_the_same(wrongs: int) -> None:
 def test_all_right_is_plain_cross_entropy() -> None:
     p = torch.tensor([0.5, 0.25])
     assert sync_loss(p, torch.ones(2)).item() == pytest.approx((math.log(2) + math.log(4)) / 2, rel=1e-5)
-    assert sync_loss(p, torch.zeros(2)).item() == pytest.approx(
-        (math.log(2) + math.log(4 / 3)) / 2, rel=1e-5
-    )
+    assert sync_loss(p, torch.zeros(2)).item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.0001])

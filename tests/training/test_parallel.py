@@ -11,6 +11,7 @@ import torch
 
 from tests.training.footage import talking
 from training import checkpoint, parallel
+from training.train_sync import CHECKPOINT
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +104,7 @@ def test_koubo_trains_sync_with_two_processes(tmp_path: Path) -> None:
         "--preset", "seed96", "--steps", "4", "--batch", "2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    path = tmp_path / "run" / "sync.safetensors"
+    path = tmp_path / "run" / CHECKPOINT
     assert checkpoint.read_state(path)["steps"] == 4
     assert not list((tmp_path / "run").glob("*.part"))
     assert len(list((tmp_path / "run" / "board").iterdir())) == 1

@@ -5,7 +5,7 @@ import pytest
 
 from engine.errors import BadMediaError
 from tests.training.pairs import write_pairs
-from training.picture_data import EMPHASIS, PictureLoader, cut, read_pairs, vary
+from training.picture_data import EMPHASIS, cut, picture_batches, read_pairs, vary
 
 
 def test_no_pairs_says_how_to_render_some(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_batches_hold_the_input_the_live_engine_gives(tmp_path: Path) -> None:
 
     write_pairs(tmp_path, "Ada", 4)
     pairs = read_pairs(tmp_path)
-    batch = next(iter(PictureLoader(pairs, 96, 4, (0, 0))))
+    batch = next(iter(picture_batches(pairs, 96, 4, (0, 0))))
     assert batch.face.shape == (4, 6, 96, 96)
     assert batch.target.shape == (4, 3, 96, 96)
     assert batch.face.abs().max() <= 1
@@ -54,8 +54,28 @@ def test_batches_hold_the_input_the_live_engine_gives(tmp_path: Path) -> None:
 def test_same_seed_same_batches(tmp_path: Path) -> None:
     write_pairs(tmp_path, "Ada", 8)
     pairs = read_pairs(tmp_path)
-    first = next(iter(PictureLoader(pairs, 96, 4, (3, 1))))
-    again = next(iter(PictureLoader(pairs, 96, 4, (3, 1))))
-    other = next(iter(PictureLoader(pairs, 96, 4, (3, 2))))
+    first = next(iter(picture_batches(pairs, 96, 4, (3, 1))))
+    again = next(iter(picture_batches(pairs, 96, 4, (3, 1))))
+    other = next(iter(picture_batches(pairs, 96, 4, (3, 2))))
     assert first.face.equal(again.face)
     assert not first.face.equal(other.face)
+
+
+def test_batches_go_on_at_any_step(tmp_path: Path) -> None:
+    write_pairs(tmp_path, "Ada", 8)
+    pairs = read_pairs(tmp_path)
+    from_start = iter(picture_batches(pairs, 96, 4, (3, 1)))
+    third = [next(from_start) for _ in range(3)][2]
+    assert third.face.equal(next(iter(picture_batches(pairs, 96, 4, (3, 1), 2))).face)
+
+
+def test_few_pairs_fill_a_batch_by_repeating(tmp_path: Path) -> None:
+    write_pairs(tmp_path, "Ada", 2)
+    assert next(iter(picture_batches(read_pairs(tmp_path), 96, 4, (0,)))).face.shape[0] == 4
+
+
+def test_a_damaged_picture_is_told(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path, "Ada", 1)
+    (folder / "00000-idle.jpg").write_bytes(b"no picture")
+    with pytest.raises(BadMediaError, match="damaged"):
+        cut(read_pairs(tmp_path)[0], 96)

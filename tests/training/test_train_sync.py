@@ -187,7 +187,9 @@ def test_codes_draw_both_branches_where_they_are_known() -> None:
     assert "seen" not in without.figures
     assert {"seen", "heard"} <= set(known.figures)
     assert known.loss > without.loss
-    assert judge_batch(judge, None, batch_of(True)).loss.item() == pytest.approx(without.loss.item(), rel=0.05)
+    assert judge_batch(judge, None, batch_of(True)).loss.item() == pytest.approx(
+        without.loss.item(), rel=0.05
+    )
     known.loss.backward()
     for branch in (judge.face, judge.sound):
         gradients = [p.grad for p in branch.parameters() if p.grad is not None]
@@ -276,4 +278,5 @@ def test_it_learns_what_goes_together_and_nothing_from_swapped_sound(
             samples = span(clip.samples, LEAD - late, len(pictures))
             assert abs(judge.judge(pictures, samples).offset - late) <= 1
     score = judge_offsets(judge, unseen)
-    assert score.within_one > 5 * score.chance
+    assert score.within_one > 0.5
+    assert score.wrong_sound < 0.4

@@ -1,6 +1,7 @@
 """Generator and discriminator by turns: who moves when, what flows where, exact resumption."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from training.clip_data import ClipData, TalkBatch
 from training.clips import Clip
 from training.loop import Report
 from training.losses import Weights
-from training.models.discriminator import Discriminator
+from training.models.discriminator import FRAMES, Discriminator
 from training.models.generator import Parts
 from training.models.presets import Preset, preset
 from training.perceptual import JudgeFeatures
@@ -240,3 +241,20 @@ def test_rendered_clips_teach_the_ear_their_code(rendered: list[Clip]) -> None:
     recipe = Recipe(Weights(0, 0, 0, 0), batch=2, source="code")
     paint_turn(duo, batch_of(clips, plan.size), recipe, 0).loss.backward()  # type: ignore[no-untyped-call]
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in duo.parts.ear.parameters())
+
+
+def test_one_look_at_an_idle_picture_paints_what_five_would(rendered: list[Clip]) -> None:
+    from training.train_together import _painted
+
+    plan = preset("lite96")
+    parts = duo_of(plan).parts
+    for network in parts.named().values():
+        network.eval()
+    nn.init.normal_(list(parts.decoder.output.parameters())[-2], std=0.05)
+    batch = batch_of(rendered, plan.size)
+    assert len(batch.face) == 2
+    five = replace(batch, face=batch.face.repeat_interleave(FRAMES, dim=0))
+    with torch.no_grad():
+        once, each = _painted(parts, batch), _painted(parts, five)
+    assert once.shape == batch.target.shape
+    torch.testing.assert_close(once, each, atol=0.02, rtol=0.02)

@@ -44,7 +44,9 @@ def test_without_variation_the_margin_is_cut_away() -> None:
     lips = (0.4, 0.6)
     expected = tuple(0.5 + (value - 0.5) * MARGIN for value in lips)
     assert Variation().moved(list(lips), MARGIN) == pytest.approx(expected, abs=1e-6)
-    assert dot_of(cut_clip(dotted(lips), MARGIN, SIZE, Variation(), None)) == pytest.approx(expected, abs=0.01)
+    assert dot_of(cut_clip(dotted(lips), MARGIN, SIZE, Variation(), None)) == pytest.approx(
+        expected, abs=0.01
+    )
 
 
 def test_a_mirror_changes_sides_only() -> None:
