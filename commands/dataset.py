@@ -22,8 +22,11 @@ def dataset_prepare(
     max_seconds: Annotated[float, typer.Option(help="Longest clip.", max=20)] = 10.0,
     max_yaw: Annotated[float, typer.Option(help="Degrees a face may be turned aside.", max=60)] = 35.0,
     min_confidence: Annotated[
-        float | None, typer.Option(help="Lowest sync confidence (default: what fits the shipped judge).")
+        float | None, typer.Option(help="Sync confidence that counts (default: fits the shipped judge).")
     ] = None,
+    strict_sync: Annotated[
+        bool, typer.Option(help="Drop clips whose sync the judge is not sure of, instead of keeping them.")
+    ] = False,
     size: Annotated[int, typer.Option(help="Side of the stored crops, pixels.", min=64, max=1024)] = 256,
     judge: Annotated[Path | None, typer.Option(help="Checkpoint of a sync judge of your own.")] = None,
     sync: Annotated[bool, typer.Option(help="Judge whether sound and mouth go together.")] = True,
@@ -47,6 +50,7 @@ def dataset_prepare(
     if embedder != "dlib":
         console.print("dlib is not installed: persons are told apart by a simpler measure (docs/dataset.md).")
     limits = Limits(min_face=min_face, min_seconds=min_seconds, max_seconds=max_seconds, max_yaw=max_yaw)
+    limits = replace(limits, strict_sync=strict_sync)
     if min_confidence is not None:
         limits = replace(limits, min_confidence=min_confidence)
     settings = Settings(limits, size, _judge_name(judge, sync), embedder)

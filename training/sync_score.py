@@ -5,7 +5,7 @@ the mean over two seconds tells the offset (as SyncNet does; Chung and Zisserman
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -39,7 +39,7 @@ class SyncFinding:
     """offset: ticks by which the sound comes after the picture it belongs to (picture i goes with sound tick
     i + offset; negative: sound early). confidence: best minus median similarity over offsets. distance: 1
     minus best similarity. steady: share of 2-second windows whose own offset is within one tick of `offset`.
-    windows: those offsets.
+    windows: those offsets; window_confidence: how sure each is.
     """
 
     offset: int
@@ -47,6 +47,7 @@ class SyncFinding:
     distance: float
     steady: float
     windows: list[int]
+    window_confidence: list[float] = field(default_factory=list)
 
 
 class SyncJudge(Protocol):
@@ -115,21 +116,24 @@ class DiscriminatorJudge:
 
 def finding(similarity: NDArray[np.float32]) -> SyncFinding:
     """What (starts, offsets) of P_sync say."""
-    curve = _mean(similarity)
-    best = int(np.argmax(curve))
+    offset, best, confidence = _peak(similarity)
     last = max(1, len(similarity) - (WINDOW - FRAMES))
-    windows = [
-        int(np.argmax(_mean(similarity[at : at + WINDOW - FRAMES + 1]))) - MAX_OFFSET
-        for at in range(0, last, _HOP)
-    ]
-    offset = best - MAX_OFFSET
+    peaks = [_peak(similarity[at : at + WINDOW - FRAMES + 1]) for at in range(0, last, _HOP)]
     return SyncFinding(
         offset=offset,
-        confidence=round(float(curve[best] - np.median(curve)), 4),
-        distance=round(float(1 - curve[best]), 4),
-        steady=round(float(np.mean([abs(own - offset) <= 1 for own in windows])), 3),
-        windows=windows,
+        confidence=confidence,
+        distance=round(1 - best, 4),
+        steady=round(float(np.mean([abs(own - offset) <= 1 for own, _, _ in peaks])), 3),
+        windows=[own for own, _, _ in peaks],
+        window_confidence=[sure for _, _, sure in peaks],
     )
+
+
+def _peak(similarity: NDArray[np.float32]) -> tuple[int, float, float]:
+    """Offset, best similarity and confidence of a stretch."""
+    curve = _mean(similarity)
+    best = int(np.argmax(curve))
+    return best - MAX_OFFSET, float(curve[best]), round(float(curve[best] - np.median(curve)), 4)
 
 
 def _mean(similarity: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -208,6 +208,7 @@ class _Work:
                 "distance": round(finding.distance, 4),
                 "steady": round(finding.steady, 3),
                 "shift": verdict.shift,
+                "sure": int(verdict.sure),
             }
             if verdict.reason is not None:
                 row.reason, row.detail = verdict.reason, verdict.detail

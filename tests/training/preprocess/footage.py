@@ -158,13 +158,16 @@ class FakeJudge:
         found = [_alike(seen, heard, k) for k in range(-MAX_OFFSET, MAX_OFFSET + 1)]
         best = int(np.argmax(found))
         half = len(seen) // 2
-        halves = [
-            int(np.argmax([_alike(s, h, k) for k in range(-MAX_OFFSET, MAX_OFFSET + 1)])) - MAX_OFFSET
+        curves = [
+            [_alike(s, h, k) for k in range(-MAX_OFFSET, MAX_OFFSET + 1)]
             for s, h in ((seen[:half], heard[:half]), (seen[half:], heard[half:]))
         ]
+        halves = [int(np.argmax(curve)) - MAX_OFFSET for curve in curves]
+        sure = [float(max(curve) - np.median(curve)) for curve in curves]
         offset = best - MAX_OFFSET
         steady = float(np.mean([abs(own - offset) <= 1 for own in halves]))
-        return SyncFinding(offset, found[best] - float(np.median(found)), 1 - found[best], steady, halves)
+        confidence = found[best] - float(np.median(found))
+        return SyncFinding(offset, confidence, 1 - found[best], steady, halves, sure)
 
 
 def _alike(seen: NDArray[np.float64], heard: NDArray[np.float32], offset: int) -> float:
