@@ -13,6 +13,7 @@ from training.ablation import CURRICULUM, LOSSES, RESULT, SUITES, SWEEP, Suite, 
 from training.losses import Weights
 from training.models.discriminator import Discriminator
 from training.models.presets import preset
+from training.score_clips import score_clips
 from training.train_together import Recipe
 
 VARIANTS = (
@@ -67,7 +68,7 @@ def test_every_variant_and_seed_is_scored_once(suite: Suite, monkeypatch: pytest
 
 def test_a_killed_suite_goes_on(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     scored: list[int] = []
-    inner = ablation.score_clips
+    inner = score_clips
 
     def stopping(*arguments: Any) -> Any:
         if len(scored) == 2:

@@ -54,9 +54,13 @@ def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_interrupted_training_keeps_its_curves(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), Board(tmp_path) as shown:
-        shown.figures("sync", {"bce": 0.5}, 1)
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with Board(tmp_path) as shown:
+            shown.figures("sync", {"bce": 0.5}, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert b"sync/bce" in events(tmp_path)
 
 

@@ -168,7 +168,7 @@ def test_a_writer_that_is_really_stopped_is_told(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(KouboError, match="could not be written.*make room"):
+        with pytest.raises(KouboError, match=r"could not be written.*make room"):
             checkpoint.save(path, {"net": nn.Linear(200, 200)}, {"steps": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

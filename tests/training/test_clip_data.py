@@ -23,7 +23,7 @@ from training.clip_data import (
     read_clips,
     sync_window,
 )
-from training.clips import Clip, encode, read_clip
+from training.clips import Clip, decode, encode, read_clip
 from training.models.audio import CODE
 from training.models.discriminator import FRAMES
 from training.variation import Variation
@@ -292,7 +292,6 @@ def test_large_clips_are_decoded_at_half_size_to_the_same_picture(
 ) -> None:
     side = 160
     asked: list[bool] = []
-    decode = clip_data.decode
 
     def watched(encoded: bytes, *, half: bool = False) -> NDArray[np.uint8]:
         asked.append(half)

@@ -52,7 +52,7 @@ def test_all_right_is_plain_cross_entropy() -> None:
 def test_certainty_stays_finite(value: float) -> None:
     p = torch.tensor([value, value], requires_grad=True)
     loss = sync_loss(p, torch.tensor([1.0, 0.0]))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.isfinite()
     assert p.grad is not None
     assert p.grad.isfinite().all()
@@ -104,7 +104,7 @@ def test_structure_works_at_every_size(size: int) -> None:
 def test_structure_of_opposites_gives_no_nan() -> None:
     truth = pictures(96)
     ours = (-truth).requires_grad_()
-    structure_loss(ours, truth).backward()
+    structure_loss(ours, truth).backward()  # type: ignore[no-untyped-call]
     assert ours.grad is not None
     assert ours.grad.isfinite().all()
 

@@ -129,7 +129,7 @@ def test_the_mean_is_over_all_processes(monkeypatch: pytest.MonkeyPatch) -> None
     for number, parameter in enumerate(parameters):
         parameter.grad = torch.full(parameter.shape, float(number + 1))
     monkeypatch.setattr(parallel, "count", lambda: 2)
-    monkeypatch.setattr(parallel.distributed, "all_reduce", lambda flat: flat.mul_(3))
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda flat: flat.mul_(3))
     parallel.average_gradients([parameters[0], torch.nn.Parameter(torch.zeros(9)), *parameters[1:]])
     for number, parameter in enumerate(parameters):
         assert parameter.grad is not None

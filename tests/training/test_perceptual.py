@@ -16,9 +16,8 @@ from training.models.discriminator import FRAMES, Discriminator
 from training.perceptual import JudgeFeatures, VggFeatures, feature_space, fetch_vgg
 
 # torchvision's vgg19: configuration E, "features.N" for each convolution.
-CONVS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
-CONVS |= {n: (256, 256) for n in (12, 14, 16)} | {19: (256, 512)} | {n: (512, 512) for n in (21, 23, 25)}
-CONVS |= {n: (512, 512) for n in (28, 30, 32, 34)}
+CONVS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 19: (256, 512)}
+CONVS |= dict.fromkeys((12, 14, 16), (256, 256)) | dict.fromkeys((21, 23, 25, 28, 30, 32, 34), (512, 512))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def test_pictures_are_scaled_as_imagenet_s_were(space: VggFeatures) -> None:
 
 def test_gradients_reach_the_pictures_and_nothing_else(space: VggFeatures) -> None:
     pictures = (torch.rand(1, FRAMES, 3, 32, 32) * 2 - 1).requires_grad_()
-    feature_loss(space.maps(pictures), space.maps(-pictures.detach())).backward()
+    feature_loss(space.maps(pictures), space.maps(-pictures.detach())).backward()  # type: ignore[no-untyped-call]
     assert pictures.grad is not None
     assert pictures.grad.abs().max() > 0
     assert all(p.grad is None for p in space.parameters())

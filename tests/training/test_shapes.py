@@ -160,7 +160,7 @@ def live_gmac(name: str) -> float:
     skips = parts.face(torch.zeros(1, 6, plan.size, plan.size, device="meta"))
     with FlopCounterMode(display=False) as counter:
         MouthDecoder(parts.ear, parts.decoder)(torch.zeros(1, 1, 80, 16, device="meta"), *skips)
-    return counter.get_total_flops() / 2e9
+    return float(counter.get_total_flops()) / 2e9
 
 
 def test_the_live_half_of_live384_fits_a_laptop() -> None:

@@ -192,19 +192,15 @@ def test_sync_then_generator(
 ) -> None:
     """The whole path of a user: discriminator first, the generator by turns with it, both resumable."""
     assert os.environ.get("WORLD_SIZE") is None
-    words = (
-        "sync", "--data", clips, "--output", tmp_path / "s", "--preset", "lite96", "--steps", 1, "--batch", 2,
-    )  # fmt: skip
-    assert call(monkeypatch, *words) == 0
+    sync = ("sync", "--data", clips, "--output", tmp_path / "s", "--preset", "lite96")
+    assert call(monkeypatch, *sync, "--steps", 1, "--batch", 2) == 0
     file = Path(capsys.readouterr().out.strip())
-    assert file == tmp_path / "s" / train_sync.CHECKPOINT
+    assert file == tmp_path / "s" / train_sync.DISCRIMINATOR
     assert checkpoint.read_state(file)["preset"] == "lite96"
-    words = (
-        "generator", "--data", clips, "--output", tmp_path / "g", "--preset", "lite96", "--discriminator",
-        file, "--together-steps", 2, "--batch", 2, "--sync", 0.2, "--seed", 3,
-    )  # fmt: skip
+    generator = ("generator", "--data", clips, "--output", tmp_path / "g", "--preset", "lite96")
+    shares = ("--sync", 0.2, "--discriminator", file, "--together-steps", 2, "--batch", 2, "--seed", 3)
     for _ in range(2):
-        assert call(monkeypatch, *words) == 0
+        assert call(monkeypatch, *generator, *shares) == 0
         out = Path(capsys.readouterr().out.strip())
         assert out == tmp_path / "g" / train_together.CHECKPOINT
         assert checkpoint.read_state(out)["steps"] == 2

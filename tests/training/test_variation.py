@@ -78,8 +78,8 @@ def test_trembling_moves_pictures_apart_and_only_when_asked() -> None:
     random = np.random.default_rng(0)
     dots = np.array([dot_of(cut_clip(picture, MARGIN, SIZE, variation, random)) for _ in range(12)])
     assert 0.002 < dots.std(axis=0).max() < 0.03
-    still = [cut_clip(picture, MARGIN, SIZE, variation, None) for _ in range(2)]
-    np.testing.assert_array_equal(*still)
+    first, second = (cut_clip(picture, MARGIN, SIZE, variation, None) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_one_camera_sees_five_pictures_alike() -> None:

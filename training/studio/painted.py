@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from engine.anchor.crop import Crop, Picture, extract
+from engine.errors import BadMediaError, KouboError
 from engine.mouth.features import face_input, to_pictures
 from engine.speech.audio import load_speech
 from training import checkpoint
@@ -41,12 +42,20 @@ def paint_clips(
     Raises KouboError for an unusable checkpoint or one without a mouth code, BadMediaError for no pairs.
     """
     plan = preset(checkpoint.read_state(checkpoint_file)["preset"])
+    if not plan.code:
+        raise KouboError(f"{checkpoint_file} has no mouth code ({plan.name}); give one of lite192, say.")
     parts = Parts.create(plan)
     checkpoint.load_trained(checkpoint_file, {"face": parts.face, "decoder": parts.decoder})
     parts.face.eval()
     parts.decoder.eval()
     corpus = [utterance for utterance in corpus if len(utterance.mouth) > frames]
+    if not corpus:
+        raise BadMediaError(
+            "None of the speech could be aligned; give English recordings of whole sentences."
+        )
     folders = sorted(path.parent for path in data.glob("*/pairs.json"))
+    if not folders:
+        raise BadMediaError(f"There are no rendered pairs below {data}; run `koubo studio dataset` first.")
     for number, folder in enumerate(folders):
         random = np.random.default_rng([seed, sum(folder.name.encode())])
         pairs = read_pairs(folder)
