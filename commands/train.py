@@ -127,7 +127,10 @@ def ablation(
     output: Annotated[Path, typer.Option(help="Folder for runs and the report; an old suite there goes on.")],
     suite: Annotated[str, typer.Option(help="losses, curriculum or sweep.")] = "losses",
     seeds: Annotated[int, typer.Option(help="Runs of each variant.", min=1)] = 3,
-    steps: Annotated[int, typer.Option(help="The generator's turns in each run.", min=2)] = 1000,
+    steps: Annotated[int, typer.Option(help="The generator's turns in each run.", min=2)] = 300,
+    base_steps: Annotated[
+        int, typer.Option(help="Steps of L1 that all variants of a seed have in common.", min=0)
+    ] = 600,
     discriminator: Annotated[
         Path | None, typer.Option(help="discriminator.safetensors of `koubo train sync` (default: shipped).")
     ] = None,
@@ -139,7 +142,9 @@ def ablation(
 
     if suite not in SUITES:
         raise KouboError(f"There is no suite called {suite}; choose one of {', '.join(SUITES)}.")
-    plan = Suite(SUITES[suite], range(seeds), steps, data, held_out, discriminator or SHIPPED, output)
+    plan = Suite(
+        SUITES[suite], range(seeds), steps, data, held_out, discriminator or SHIPPED, output, base_steps
+    )
     with progress("", percent=True) as bar:
         report = run_suite(plan, MediaPipeTracker, told(bar))
     typer.echo(report.read_text(encoding="utf-8"))
