@@ -91,7 +91,9 @@ def takes(
     output: Annotated[Path, typer.Option(help="Folder for the clips.")],
     count: Annotated[int, typer.Option("--takes", help="Clips of each character.", min=1)] = 12,
     frames: Annotated[int, typer.Option(help="Pictures of each clip.", min=5)] = 10,
-    only: Annotated[list[str] | None, typer.Option(help="Just this character, seen in training or not; repeatable.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Just this character, seen in training or not; repeatable.")
+    ] = None,
     presenter: Annotated[bool, typer.Option(help="Show them as their anchor does.")] = False,
     held_out: Annotated[
         bool, typer.Option(help="Characters and speakers that are kept out of training instead.")
