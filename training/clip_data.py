@@ -130,12 +130,12 @@ class ClipData:
         wanted = list(range(start, start + FRAMES))
         others = [] if card.idle else _elsewhere(card.frames, start, random)
         pictures, idle, lips = self._pictures(index, [*wanted, *others], random)
-        targets = _to_array(pictures[:FRAMES])
+        targets = to_array(pictures[:FRAMES])
         if idle is not None:
-            references = np.repeat(_to_array([idle]), FRAMES, axis=0)
+            references = np.repeat(to_array([idle]), FRAMES, axis=0)
             masked = np.where(input_mask(self._size), np.float32(0), references)
         else:
-            references = _to_array(pictures[FRAMES:])
+            references = to_array(pictures[FRAMES:])
             masked = np.where(input_mask(self._size, FILMED_MASK_TOP), np.float32(0), targets)
         spectrogram = self._mel(index, int(random.integers(_SOUNDS)))
         heard = np.stack([window(spectrogram, card.lead + tick) for tick in wanted])
@@ -228,10 +228,11 @@ def _elsewhere(frames: int, start: int, random: Random) -> list[int]:
     return list(range(at, at + FRAMES))
 
 
-def _to_array(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+def to_array(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    """RGB uint8 (S, S, 3) pictures as float32 (n, 3, S, S) in [-1, 1]."""
     stacked = np.stack(pictures).transpose(0, 3, 1, 2)
     return np.ascontiguousarray(stacked, dtype=np.float32) / np.float32(127.5) - 1
 
 
 def _to_tensor(pictures: Sequence[Picture]) -> Tensor:
-    return torch.from_numpy(_to_array(pictures))
+    return torch.from_numpy(to_array(pictures))

@@ -54,11 +54,15 @@ def sync_loss(p_sync: Tensor, right: Tensor) -> Tensor:
     """Binary cross-entropy on the cosine P_sync in [0, 1] (any shape), right and wrong counting the same."""
     # fp32: bf16 has no numbers between 0.996 and 1.
     p = p_sync.float().clamp(_EPS, 1 - _EPS)
-    if bool(right.min() == right.max()):
-        return functional.binary_cross_entropy(p, right)
+    return functional.binary_cross_entropy(p, right, weight=balance(right))
+
+
+def balance(right: Tensor) -> Tensor:
+    """Weights that let right (1) and wrong (0) count the same, however many there are of each."""
     share = right.mean()
-    weight = torch.where(right > 0, 0.5 / share, 0.5 / (1 - share))
-    return functional.binary_cross_entropy(p, right, weight=weight)
+    if share in (0, 1):
+        return torch.ones_like(right)
+    return torch.where(right > 0, 0.5 / share, 0.5 / (1 - share))
 
 
 def feature_loss(ours: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:

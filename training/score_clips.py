@@ -19,7 +19,7 @@ from engine.evaluate import gradient_energy, luminance
 from engine.mouth.features import to_pictures
 from engine.speech.mel import log_mel, window
 from training import parallel
-from training.clip_data import FILMED_MASK_TOP, cut_clip
+from training.clip_data import FILMED_MASK_TOP, cut_clip, to_array
 from training.clips import Clip, decode
 from training.evaluate_sync import clip_pictures
 from training.models.generator import Parts
@@ -84,18 +84,13 @@ def paint_clip(
     where = parallel.device()
     painted: list[Picture] = []
     for at in range(0, len(truth), _BATCH):
-        seen = np.where(mask, np.float32(0), _scaled(masked[at : at + _BATCH]))
-        face = np.concatenate([seen, np.repeat(_scaled([reference]), len(seen), axis=0)], axis=1)
+        seen = np.where(mask, np.float32(0), to_array(masked[at : at + _BATCH]))
+        face = np.concatenate([seen, np.repeat(to_array([reference]), len(seen), axis=0)], axis=1)
         with torch.no_grad():
             code = parts.ear(torch.from_numpy(mel[at : at + _BATCH]).to(where))
             drawn = parts.decoder(code, parts.face(torch.from_numpy(face).to(where)))
         painted += list(to_pictures(drawn.float().cpu().numpy()))
     return painted
-
-
-def _scaled(pictures: Sequence[Picture]) -> NDArray[np.float32]:
-    stacked = np.stack(pictures).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(stacked, dtype=np.float32) / np.float32(127.5) - 1
 
 
 def _jaw(pictures: Sequence[Picture], open_tracker: OpenTracker) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from training import checkpoint, loop, parallel
 from training.board import Board
 from training.clip_data import ClipData, SyncBatch
 from training.loader import Ahead
-from training.losses import sync_loss
+from training.losses import balance, sync_loss
 from training.models.audio import CODE
 from training.models.discriminator import FRAMES, Discriminator
 from training.models.presets import Preset
@@ -148,12 +148,6 @@ def judge_batch(judge: Discriminator, space: CodeSpace | None, batch: SyncBatch)
         figures["seen"], figures["heard"] = (cosine.item() for cosine in near)
         loss = loss + _CODE_SHARE * (2 - near[0] - near[1])
     return loop.Turn(loss, "sync", figures)
-
-
-def balance(right: Tensor) -> Tensor:
-    """Weights that let right and wrong sounds count the same, however many there are of each."""
-    share = right.mean()
-    return torch.where(right > 0, 0.5 / share, 0.5 / (1 - share))
 
 
 class _Watch:

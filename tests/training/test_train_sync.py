@@ -22,6 +22,7 @@ from training.clip_data import ClipData, SyncBatch
 from training.clips import Clip, read_clip, span
 from training.evaluate_sync import clip_pictures, judge_offsets
 from training.loop import Report
+from training.losses import balance
 from training.models.audio import CODE
 from training.models.discriminator import FRAMES, Discriminator, crop_side
 from training.models.presets import Preset
@@ -32,7 +33,6 @@ from training.train_sync import (
     CodeSpace,
     SyncRun,
     _Watch,
-    balance,
     judge_batch,
 )
 
