@@ -41,6 +41,13 @@ def sounds(folder: Path) -> list[Path]:
     return files
 
 
+def output_folder(path: Path) -> Path:
+    """`path`, which may not be a file. Raises KouboError."""
+    if path.exists() and not path.is_dir():
+        raise KouboError(f"{path} is a file; give a folder with --output.")
+    return path
+
+
 class Bar:
     """A progress bar that is told (done, total) and, where wanted, what is being done."""
 

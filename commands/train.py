@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from commands.terminal import console, progress, sounds, told
+from commands.terminal import console, output_folder, progress, sounds, told
 from engine.errors import KouboError
 
 app = typer.Typer(help="Train a mouth and the discriminator that watches it.", no_args_is_help=True)
@@ -47,7 +47,7 @@ def train_sync(
             plan,
             ClipData(clips, crop_side(plan.size), seed=seed, harsh=True),
             SyncRun(
-                output, lambda share, figures: told(bar)("sync", share, figures), _warn,
+                output_folder(output), lambda share, figures: told(bar)("sync", share, figures), _warn,
                 steps=steps, minutes=minutes, batch=batch, seed=seed,
             ),
         )  # fmt: skip
@@ -112,7 +112,7 @@ def train_generator(
     minutes = Minutes(ear_minutes, picture_minutes, joint_minutes, together_minutes, together_steps)
     with parallel.joined(), progress("", percent=True) as bar:
         plan = Plan(
-            preset, data, sounds(speech) if speech else [], output, minutes,
+            preset, data, sounds(speech) if speech else [], output_folder(output), minutes,
             recipe=recipe, discriminator=discriminator,
             vgg=fetched() if fetch_vgg else vgg, start=start or (), emphasise=emphasise or (), seed=seed,
         )  # fmt: skip

@@ -41,8 +41,10 @@ def judge_offsets(
 ) -> OffsetScore:
     """Moves the sound of every two-second window of `clips` by a random offset and asks for it.
 
-    Raises BadMediaError when no clip is that long.
+    Raises BadMediaError when no clip is that long, or there is only one.
     """
+    if len(clips) < 2:
+        raise BadMediaError("One clip is too few: the control needs the sound of another one; give two.")
     random = np.random.default_rng(seed)
     errors: list[int] = []
     wrong: list[int] = []

@@ -240,7 +240,12 @@ def test_errors_become_a_score() -> None:
 
 def test_clips_too_short_for_two_seconds_are_told(tmp_path: Path) -> None:
     with pytest.raises(BadMediaError, match="shorter than two seconds"):
-        judge_offsets(Oracle(), talking(tmp_path, 1, 30))  # type: ignore[arg-type]
+        judge_offsets(Oracle(), talking(tmp_path, 2, 30))  # type: ignore[arg-type]
+
+
+def test_one_clip_has_no_wrong_sound_to_compare_with(tmp_path: Path) -> None:
+    with pytest.raises(BadMediaError, match="give two"):
+        judge_offsets(Oracle(), talking(tmp_path, 1, 60))  # type: ignore[arg-type]
 
 
 def test_the_judge_that_comes_with_koubo_is_one() -> None:

@@ -152,6 +152,15 @@ def test_a_damaged_clip(complaint: Complaint, tmp_path: Path) -> None:
     assert "0001" in complaint("sync", "--data", tmp_path / "clips", "--output", tmp_path / "o")
 
 
+@pytest.mark.parametrize("command", ["sync", "generator"])
+def test_an_output_that_is_a_file(complaint: Complaint, clips: Path, tmp_path: Path, command: str) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    said = complaint(command, "--data", clips, "--output", taken, "--preset", "seed96")
+    assert "is a file" in said
+    assert taken.read_text() == "mine"
+
+
 def test_an_unknown_suite(complaint: Complaint, clips: Path, tmp_path: Path) -> None:
     words = ("ablation", "--data", clips, "--held-out", clips, "--output", tmp_path / "o")
     sentence = complaint(*words, "--suite", "everything")
