@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,37 +174,54 @@ def _train(
 
 
 def write_report(suite: Suite) -> Path:
-    """ablation.json and ablation.md: mean, and standard deviation over the seeds, of every variant so far."""
-    rows = []
+    """ablation.json and ablation.md: what every variant reached so far, and its gain over the first one.
+
+    Differences are taken seed by seed, as runs of one seed share their start: mean and standard deviation.
+    """
+    base = _results(suite, suite.variants[0])
+    rows: list[dict[str, Any]] = []
     for variant in suite.variants:
-        files = [_folder(suite, variant, seed) / RESULT for seed in suite.seeds]
-        results = [json.loads(file.read_text()) for file in files if file.is_file()]
+        results = _results(suite, variant)
         if not results:
             continue
-        row: dict[str, object] = {"variant": variant.name, "seeds": len(results), "steps": suite.steps}
+        row: dict[str, Any] = {"variant": variant.name, "seeds": len(results), "steps": suite.steps}
         for key in _COLUMNS:
-            values = np.array([result[key] for result in results])
-            row[key] = round(float(values.mean()), 3)
-            row[f"{key}_sd"] = round(float(values.std(ddof=1)), 3) if len(values) > 1 else None
+            row[key], row[f"{key}_sd"] = _spread([result[key] for result in results.values()])
+            both = [results[seed][key] - base[seed][key] for seed in results if seed in base]
+            row[f"{key}_gain"], row[f"{key}_gain_sd"] = _spread(both)
         rows.append(row)
     (suite.output / "ablation.json").write_text(json.dumps(rows, indent=2) + "\n")
-    head = (
-        "| variant | mouth PSNR | sharpness | jaw r | jaw r, wrong sound |\n| --- | --- | --- | --- | --- |\n"
-    )
-    lines = [
-        f"| {row['variant']} | " + " | ".join(_cell(row, key) for key in _COLUMNS) + " |" for row in rows
-    ]
+    head = "| variant | seeds | mouth PSNR | sharpness | gain | jaw r | gain | jaw r, wrong sound |\n"
+    lines = [head, "| --- " * 8 + "|\n"]
+    for row in rows:
+        cells = [_cell(row, key) for key in ("psnr", "sharpness", "sharpness_gain", "jaw_r", "jaw_r_gain")]
+        cells.append(_cell(row, "swapped_jaw_r"))
+        lines.append(f"| {row['variant']} | {row['seeds']} | " + " | ".join(cells) + " |\n")
     report = suite.output / "ablation.md"
-    report.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    report.write_text("".join(lines), encoding="utf-8")
     return report
 
 
 _COLUMNS = ("psnr", "sharpness", "jaw_r", "swapped_jaw_r")
 
 
-def _cell(row: dict[str, object], key: str) -> str:
-    spread = row[f"{key}_sd"]
-    return f"{row[key]}" if spread is None else f"{row[key]} ± {spread}"
+def _results(suite: Suite, variant: Variant) -> dict[int, dict[str, Any]]:
+    """Finished runs of a variant by seed."""
+    files = {seed: _folder(suite, variant, seed) / RESULT for seed in suite.seeds}
+    return {seed: json.loads(file.read_text()) for seed, file in files.items() if file.is_file()}
+
+
+def _spread(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation, the latter of two values or more."""
+    if not values:
+        return None, None
+    deviation = round(float(np.std(values, ddof=1)), 3) if len(values) > 1 else None
+    return round(float(np.mean(values)), 3), deviation
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    mean, deviation = row[key], row[f"{key}_sd"]
+    return "" if mean is None else f"{mean}" if deviation is None else f"{mean} ± {deviation}"
 
 
 def _slug(name: str) -> str:

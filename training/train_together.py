@@ -89,7 +89,10 @@ def train_together(preset: Preset, duo: Duo, data: ClipData, recipe: Recipe, run
     networks: dict[str, nn.Module] = {**duo.parts.named(), "discriminator": duo.judge}
     for network in networks.values():
         network.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    painters = [p for network in duo.parts.named().values() for p in network.parameters()]
+    learning: list[nn.Module] = [duo.parts.face, duo.parts.decoder]
+    if not _ear_rests(duo, recipe):
+        learning.append(duo.parts.ear)
+    painters = [p for network in learning for p in network.parameters()]
     optimisers = {
         "generator": torch.optim.AdamW(painters, recipe.rate, weight_decay=0.01),
         "discriminator": torch.optim.AdamW(
@@ -156,7 +159,7 @@ def paint_turn(duo: Duo, batch: TalkBatch, recipe: Recipe, number: int) -> loop.
         perceptual = feature_loss(ours, theirs)
         loss = loss + weights.perceptual * perceptual
         figures["perceptual"] = perceptual.item()
-    if isinstance(duo.parts.ear, CodeEar) and batch.known.any():
+    if isinstance(duo.parts.ear, CodeEar) and batch.known.any() and not _ear_rests(duo, recipe):
         told = duo.parts.ear(batch.mel.to(where))[batch.known]
         loss = loss + _CODE_SHARE * code_loss(told, batch.code.to(where)[batch.known])
     return loop.Turn(loss, "generator", figures)
@@ -200,6 +203,11 @@ def _cosine(duo: Duo, fives: Tensor, mel: Tensor) -> Tensor:
 def _fives(pictures: Tensor) -> Tensor:
     """(5n, 3, S, S) -> (n, 5, 3, S, S)."""
     return pictures.view(-1, FRAMES, *pictures.shape[1:])
+
+
+def _ear_rests(duo: Duo, recipe: Recipe) -> bool:
+    """A settled ear has nothing to learn while pictures are painted from the true code."""
+    return duo.settled_ear and recipe.source == "code"
 
 
 def _freeze_parts(parts: Parts, frozen: bool) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,25 @@ def test_the_sweep_changes_one_share_at_a_time() -> None:
         assert same.count(False) <= 1
     for variants in SUITES.values():
         assert len({variant.name for variant in variants}) == len(variants)
+
+
+def test_gains_are_taken_seed_by_seed(suite: Suite) -> None:
+    for variant, values in (("l1-only", (0.5, 0.7)), ("full--alternating", (0.53, 0.75))):
+        for seed, value in enumerate(values):
+            folder = suite.output / variant / f"seed{seed}"
+            folder.mkdir(parents=True)
+            score = {"psnr": 20.0, "sharpness": value, "jaw_r": 0.4, "swapped_jaw_r": 0.0}
+            (folder / RESULT).write_text(json.dumps(score))
+    report = ablation.write_report(suite).read_text(encoding="utf-8")
+    first, full = json.loads((suite.output / "ablation.json").read_text())
+    assert (first["sharpness"], first["sharpness_gain"]) == (0.6, 0.0)
+    # Seeds stray by 0.14, the gain only by 0.014.
+    assert (full["sharpness_gain"], full["sharpness_gain_sd"]) == (0.04, 0.014)
+    assert "| 0.04 ± 0.014 |" in report
+
+
+def test_variants_of_a_seed_share_their_base(suite: Suite) -> None:
+    run(replace(suite, seeds=[0], base_steps=2))
+    base = suite.output / "base" / "tiny-seed0" / "together.safetensors"
+    assert checkpoint.read_state(base)["steps"] == 2
+    assert len(list(suite.output.rglob(RESULT))) == 2
