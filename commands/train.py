@@ -15,7 +15,7 @@ Data = Annotated[
     typer.Option(help="Folder of clips or pairs; repeatable, and named twice it counts twice."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder for checkpoints and curves; an old run there goes on.")]
-PresetName = Annotated[str, typer.Option(help="Size of the networks: lite192, live384, seed384, seed96.")]
+PresetName = Annotated[str, typer.Option(help="Size of the networks; training/presets has them.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
@@ -116,7 +116,7 @@ def train_generator(
             recipe=recipe, discriminator=discriminator,
             vgg=fetched() if fetch_vgg else vgg, start=start or (), emphasise=emphasise or (), seed=seed,
         )  # fmt: skip
-        checkpoint = train(plan, told(bar))
+        checkpoint = train(plan, told(bar), _warn)
     typer.echo(checkpoint)
 
 

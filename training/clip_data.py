@@ -87,6 +87,11 @@ class ClipData:
         self._share = np.sqrt(windows) / np.sqrt(windows).sum()
         self._mel = lru_cache(maxsize=16_384)(self._degraded)
 
+    @property
+    def filmed(self) -> bool:
+        """Whether there are clips without an idle picture."""
+        return any(clip.idle is None for clip in self._clips)
+
     def sync_batch(self, size: int, mels: int, judge_size: int, random: Random) -> SyncBatch:
         """`size` windows for a discriminator of `judge_size`, each with one right, mels - 1 wrong sounds."""
         frames, sounds, codes = [], [], []

@@ -30,6 +30,7 @@ from training.train_generator import Run, train_joint, train_picture
 from training.train_together import CHECKPOINT, Duo, Recipe, TogetherRun, train_together
 
 Tell = Callable[[str, float, dict[str, float]], None]
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Plan:
     seed: int = 0
 
 
-def train(plan: Plan, tell: Tell) -> Path:
+def train(plan: Plan, tell: Tell, warn: Warn) -> Path:
     """Trains a generator as planned; returns the last checkpoint.
 
     Raises KouboError for an unknown preset, checkpoints of another one, or missing data.
@@ -86,7 +87,7 @@ def train(plan: Plan, tell: Tell) -> Path:
     if by_steps:
         _train_by_steps(plan, size, parts, paired, tell)
     if clipped and (plan.minutes.together or plan.minutes.together_steps):
-        _train_by_turns(plan, size, parts, clipped, tell)
+        _train_by_turns(plan, size, parts, clipped, tell, warn)
         last = plan.output / CHECKPOINT
     if parallel.rank() == 0:
         plot_curves(plan.output)
@@ -112,7 +113,9 @@ def _train_by_steps(plan: Plan, size: Preset, parts: Parts, roots: Sequence[Path
     train_joint(size, parts, pairs, train_set, run)
 
 
-def _train_by_turns(plan: Plan, size: Preset, parts: Parts, roots: Sequence[Path], tell: Tell) -> None:
+def _train_by_turns(
+    plan: Plan, size: Preset, parts: Parts, roots: Sequence[Path], tell: Tell, warn: Warn
+) -> None:
     judge_file = plan.discriminator or SHIPPED
     judge_size = preset(checkpoint.read_state(judge_file)["preset"])
     judge = Discriminator(judge_size)
@@ -124,8 +127,14 @@ def _train_by_turns(plan: Plan, size: Preset, parts: Parts, roots: Sequence[Path
     settled = bool(plan.start) or (plan.output / "ear.safetensors").is_file()
     duo = Duo(parts, judge, judge_size.size, feature_space(eye, plan.vgg), settled)
     minutes = plan.minutes
+    data = ClipData(read_clips(roots), size.size, seed=plan.seed)
+    if data.filmed and size.from_idle:
+        warn(
+            f"{size.name} starts from an idle picture of the same pose, which filmed clips lack; presets "
+            "such as seed192 and seed384 learn better from them."
+        )
     train_together(
-        size, duo, ClipData(read_clips(roots), size.size, seed=plan.seed), plan.recipe,
+        size, duo, data, plan.recipe,
         TogetherRun(
             plan.output, _reporter(tell, "together"),
             steps=minutes.together_steps, minutes=minutes.together, seed=plan.seed,

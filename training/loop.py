@@ -31,13 +31,16 @@ Batch = TypeVar("Batch")
 
 @dataclass(slots=True)
 class State:
-    """How far a training is: computing seconds, steps, and its loss curve as [step, loss]."""
+    """How far a training is: computing seconds, steps, its loss curve as [step, loss]; filmed: whether it saw
+    clips without idle pictures, whose input is masked up to the eyes.
+    """
 
     preset: str
     seconds: float = 0.0
     steps: int = 0
     loss: float = 0.0
     curve: list[list[float]] = field(default_factory=list)
+    filmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

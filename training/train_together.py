@@ -122,6 +122,7 @@ def train_together(preset: Preset, duo: Duo, data: ClipData, recipe: Recipe, run
         )
         plan = loop.Plan(run.output / CHECKPOINT, recipe.rate, run.minutes, run.steps)
         state = loop.resume(plan, preset.name, training)
+        state.filmed = data.filmed
         source = Ahead(
             lambda random: data.talk_batch(recipe.batch, SOUNDS, random),
             (run.seed, parallel.rank()),

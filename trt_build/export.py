@@ -15,9 +15,11 @@ import onnx
 import torch
 from torch import nn
 
+from engine.anchor.crop import input_mask
 from engine.errors import KouboError
 from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, WINDOW_LEAD_TICKS
 from training import checkpoint
+from training.clip_data import FILMED_MASK_TOP
 from training.models.generator import MouthDecoder, Parts
 from training.models.presets import Preset, preset
 
@@ -29,10 +31,11 @@ def export(checkpoint_file: Path, output: Path, trained: dict[str, Any] | None =
 
     `trained` is told in model.json (data, minutes, scores). Raises KouboError for an unusable checkpoint.
     """
-    plan = preset(checkpoint.read_state(checkpoint_file)["preset"])
+    state = checkpoint.read_state(checkpoint_file)
+    plan = preset(state["preset"])
     parts = Parts.create(plan)
     checkpoint.load_trained(checkpoint_file, parts.named())
-    return _export(plan, parts, output, trained or {})
+    return _export(plan, parts, output, trained or {}, filmed=bool(state.get("filmed")))
 
 
 def export_untrained(name: str, output: Path) -> Path:
@@ -45,10 +48,27 @@ def export_untrained(name: str, output: Path) -> Path:
     return _export(plan, Parts.create(plan), output, {"weights": "random, for benchmarks only"})
 
 
-def _export(plan: Preset, parts: Parts, output: Path, trained: dict[str, Any]) -> Path:
+class MaskedEncoder(nn.Module):
+    """A face encoder that learned from filmed clips: it blanks what the engine's own mask still shows."""
+
+    def __init__(self, encoder: nn.Module, size: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("shown", torch.from_numpy(~input_mask(size, FILMED_MASK_TOP)).float())
+
+    def forward(self, face: torch.Tensor) -> list[torch.Tensor]:
+        """(n, 6, S, S) -> the encoder's maps."""
+        whole = face[:, 3:]
+        maps: list[torch.Tensor] = self.encoder(torch.cat([whole * self.shown, whole], dim=1))
+        return maps
+
+
+def _export(
+    plan: Preset, parts: Parts, output: Path, trained: dict[str, Any], *, filmed: bool = False
+) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     face = torch.zeros(2, 6, plan.size, plan.size)
-    encoder = parts.face.eval()
+    encoder = (MaskedEncoder(parts.face, plan.size) if filmed else parts.face).eval()
     decoder = MouthDecoder(parts.ear, parts.decoder).eval()
     with torch.no_grad():
         skips = encoder(face)

@@ -69,7 +69,7 @@ def test_three_steps_make_a_checkpoint_and_resume(
     plan = plan_of(tmp_path, speech=speech, minutes=STEPS)
 
     def go() -> Path:
-        return train(plan, lambda step, *_: told.append(step))
+        return train(plan, lambda step, *_: told.append(step), print)
 
     final = go()
     assert final == tmp_path / "run" / "joint.safetensors"
@@ -87,7 +87,7 @@ def test_clips_are_trained_by_turns(tmp_path: Path, judge: Path) -> None:
     talking(tmp_path / "data", 1, 12, idle=True, coded=True)
     plan = plan_of(tmp_path, minutes=Minutes(0, 0, 0, together_steps=2), discriminator=judge)
     before = judge.read_bytes()
-    final = train(plan, lambda *_: None)
+    final = train(plan, lambda *_: None, print)
     assert final == tmp_path / "run" / "together.safetensors"
     assert checkpoint.read_state(final)["steps"] == 2
     assert checkpoint.holds(final, "discriminator")
@@ -97,7 +97,21 @@ def test_clips_are_trained_by_turns(tmp_path: Path, judge: Path) -> None:
 def test_filmed_clips_train_the_seed_s_own_shape(tmp_path: Path, judge: Path) -> None:
     talking(tmp_path / "data", 1, 26)
     plan = plan_of(tmp_path, preset="seed96", minutes=Minutes(0, 0, 0, together_steps=1), discriminator=judge)
-    assert checkpoint.read_state(train(plan, lambda *_: None))["preset"] == "seed96"
+    warned: list[str] = []
+    state = checkpoint.read_state(train(plan, lambda *_: None, warned.append))
+    assert (state["preset"], state["filmed"]) == ("seed96", True)
+    assert not warned
+
+
+def test_a_preset_that_starts_from_idle_pictures_is_warned_of_filmed_clips(
+    tmp_path: Path, judge: Path
+) -> None:
+    talking(tmp_path / "data", 1, 26)
+    plan = plan_of(tmp_path, preset="lite96", minutes=Minutes(0, 0, 0, together_steps=1), discriminator=judge)
+    warned: list[str] = []
+    train(plan, lambda *_: None, warned.append)
+    assert len(warned) == 1
+    assert "seed192" in warned[0]
 
 
 def test_a_run_may_start_from_another_s_parts(tmp_path: Path, judge: Path) -> None:
@@ -110,7 +124,7 @@ def test_a_run_may_start_from_another_s_parts(tmp_path: Path, judge: Path) -> No
         tmp_path, minutes=Minutes(0, 0, 0, together_steps=1), discriminator=judge,
         start=[tmp_path / "ear.safetensors"], recipe=replace(RECIPE, rate=0.0),
     )  # fmt: skip
-    final = train(plan, lambda *_: None)
+    final = train(plan, lambda *_: None, print)
     other = Parts.create(preset("lite96"))
     checkpoint.load_trained(final, {"ear": other.ear})
     for mine, theirs in zip(parts.ear.parameters(), other.ear.parameters(), strict=True):
@@ -126,7 +140,7 @@ def test_nothing_to_train_from_is_told(tmp_path: Path, kind: str) -> None:
     if kind == "pairs for a preset without a code":
         plan = plan_of(tmp_path, preset="seed96", speech=[tmp_path / "a.wav"])
     with pytest.raises(BadMediaError, match="Nothing to train"):
-        train(plan, lambda *_: None)
+        train(plan, lambda *_: None, print)
     assert not (tmp_path / "run").exists()
 
 
@@ -136,7 +150,7 @@ def test_a_missing_discriminator_is_named(tmp_path: Path) -> None:
         tmp_path, minutes=Minutes(0, 0, 0, together_steps=1), discriminator=tmp_path / "none.safetensors"
     )
     with pytest.raises(KouboError, match=r"no checkpoint at .*none\.safetensors"):
-        train(plan, lambda *_: None)
+        train(plan, lambda *_: None, print)
 
 
 def test_curves_are_drawn(tmp_path: Path) -> None:
@@ -153,4 +167,4 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
 
 def test_an_unknown_preset_stops_at_once(tmp_path: Path) -> None:
     with pytest.raises(KouboError, match="lite192"):
-        train(plan_of(tmp_path, preset="giant"), lambda *_: None)
+        train(plan_of(tmp_path, preset="giant"), lambda *_: None, print)

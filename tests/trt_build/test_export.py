@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from engine.anchor.crop import Picture
+from engine.anchor.crop import Picture, input_mask
 from engine.errors import KouboError
 from engine.mouth.features import face_input, to_pictures
 from engine.mouth.openvino_runtime import OpenVinoMouth
 from training import checkpoint
+from training.clip_data import FILMED_MASK_TOP
 from training.models.generator import MouthDecoder, Parts
 from training.models.presets import preset
 from trt_build.bench import bench_mouth
-from trt_build.export import export
+from trt_build.export import MaskedEncoder, export, export_untrained
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +90,32 @@ def test_no_checkpoint_is_told(tmp_path: Path) -> None:
     with pytest.raises(KouboError, match="no checkpoint"):
         export(tmp_path / "none.safetensors", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mouth_that_learned_from_filmed_clips_sees_nothing_below_the_eyes(tmp_path: Path) -> None:
+    plan = preset("seed96")
+    torch.manual_seed(2)
+    parts = Parts.create(plan)
+    parts.face.eval()
+    face = torch.from_numpy(face_input(np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), np.uint8)))
+    masked = face.clone()
+    masked[:, :3] = torch.where(torch.from_numpy(input_mask(96, FILMED_MASK_TOP)), 0.0, face[:, 3:])
+    with torch.no_grad():
+        ours, wanted = MaskedEncoder(parts.face, 96)(face), parts.face(masked)
+    assert all(torch.equal(a, b) for a, b in zip(ours, wanted, strict=True))
+    assert not torch.equal(parts.face(face)[0], wanted[0])
+
+
+def test_the_seed_s_own_shape_is_exported_and_runs(tmp_path: Path) -> None:
+    folder = export_untrained("seed96", tmp_path / "mouth")
+    mouth = OpenVinoMouth(folder)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    painted = mouth.decode(np.zeros((2, 80, 16), np.float32), mouth.encode(pictures))
+    assert painted.shape == (2, 96, 96, 3)
+    assert "random" in json.loads((folder / "model.json").read_text())["trained"]["weights"]
+
+
+def test_an_unknown_preset_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(KouboError, match="lite192"):
+        export_untrained("giant", tmp_path / "mouth")
+    assert not (tmp_path / "mouth").exists()
