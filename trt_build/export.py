@@ -51,6 +51,8 @@ def export_untrained(name: str, output: Path) -> Path:
 class MaskedEncoder(nn.Module):
     """A face encoder that learned from filmed clips: it blanks what the engine's own mask still shows."""
 
+    shown: torch.Tensor
+
     def __init__(self, encoder: nn.Module, size: int) -> None:
         super().__init__()
         self.encoder = encoder
