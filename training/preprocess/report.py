@@ -130,7 +130,10 @@ def _chips(row: Row) -> str:
     if scores.get("confidence") is not None:
         offset, confidence = scores["offset"], scores["confidence"]
         chips.append(_both(f"sync {confidence:.2f}", f"同步 {confidence:.2f}"))
-        chips.append(_both(f"offset {offset:+d}", f"偏移 {offset:+d}"))
+        if scores.get("sure", 1):
+            chips.append(_both(f"offset {offset:+d}", f"偏移 {offset:+d}"))
+        else:
+            chips.append(_both("too unsure to shift", "无法确定偏移"))
     shift = scores.get("shift")
     if shift:
         by = f"{40 * shift:+} ms"

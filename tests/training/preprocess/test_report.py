@@ -74,6 +74,15 @@ def test_what_was_kept_is_shown_with_its_figures(tmp_path: Path) -> None:
         assert strip[:, -100:].mean() > 70
 
 
+def test_an_unsure_offset_is_not_told_as_one(tmp_path: Path) -> None:
+    row = kept(tmp_path, 0)
+    row.scores |= {"sure": 0, "shift": 0}
+    page = Page(write_report(tmp_path, [row], SUMMARY))
+    assert "too unsure to shift" in page.text
+    assert "offset +4" not in page.text
+    assert "sound moved" not in page.text
+
+
 def test_every_reason_has_both_languages(tmp_path: Path) -> None:
     rows = [dropped(reason) for reason in REASONS]
     page = Page(write_report(tmp_path, rows, SUMMARY))
