@@ -94,7 +94,8 @@ def _summary(found: Report) -> str:
 def _film(video: str, columns: Sequence[Column]) -> str:
     return (
         "<section><h2>Side by side</h2>"
-        f'<video controls preload="metadata" playsinline aria-label="Side by side" src="{escape(video)}#t=0.5">'
+        '<video controls preload="metadata" playsinline aria-label="Side by side" '
+        f'src="{escape(video)}#t=0.5">'
         f"</video><p>From left to right: {_listed(columns)}. Above the picture, below the lower face; "
         "all with the true sound.</p></section>"
     )
