@@ -54,12 +54,13 @@ def run_on_ray(
         }
         for source in todo
     ]
+    worker: Any = _RayWorker  # Ray makes one for each actor from the constructor's arguments
     started = not ray.is_initialized()
     if started:
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
     try:
         done = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            _RayWorker,  # type: ignore[arg-type]
+            worker,
             fn_constructor_args=(output, settings, make_tools),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(todo))),
             num_cpus=1,
