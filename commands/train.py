@@ -75,10 +75,10 @@ def train_generator(
         float, typer.Option(help="Minutes with the discriminator, on clips.", min=0)
     ] = 45.0,
     together_steps: Annotated[int, typer.Option(help="Or steps, for the same weights again.", min=0)] = 0,
-    sync: Annotated[float, typer.Option(help="Share of the sync loss.")] = 0.05,
-    perceptual: Annotated[float, typer.Option(help="Share of the perceptual loss.")] = 0.1,
-    ms_ssim: Annotated[float, typer.Option(help="Share of MS-SSIM.")] = 0.15,
-    gradient: Annotated[float, typer.Option(help="Share of the gradients' L1; L1 gets the rest.")] = 0.25,
+    sync: Annotated[float, typer.Option(help="Share of the sync loss.")] = 0.1,
+    perceptual: Annotated[float, typer.Option(help="Share of the perceptual loss.")] = 0.4,
+    ms_ssim: Annotated[float, typer.Option(help="Share of MS-SSIM.")] = 0.3,
+    gradient: Annotated[float, typer.Option(help="Share of the gradients' L1; L1 gets the rest.")] = 0.0,
     warm_up: Annotated[int, typer.Option(help="Steps until the sync loss has its full share.", min=0)] = 200,
     fixed: Annotated[bool, typer.Option(help="Keep the discriminator as it is instead of by turns.")] = False,
     vgg: Annotated[

@@ -22,7 +22,7 @@ from training.models.generator import Parts
 from training.models.presets import preset
 from training.perceptual import JudgeFeatures
 from training.score_clips import OpenTracker, score_clips
-from training.train_together import Duo, Recipe, TogetherRun, train_together
+from training.train_together import FULL, Duo, Recipe, TogetherRun, train_together
 
 Tell = Callable[[str, float, dict[str, float]], None]
 RESULT = "result.json"
@@ -45,7 +45,7 @@ def _recipe(sync: float, perceptual: float, ms_ssim: float, *, alternate: bool =
 _APART = 1000  # from the seed of the base, so that what comes after it sees other batches
 
 _L1 = _recipe(0, 0, 0)
-_FULL = _recipe(0.1, 0.4, 0.3, alternate=True)
+_FULL = Recipe(FULL, rate=1e-3)
 
 LOSSES = (
     Variant("L1 only", _L1),

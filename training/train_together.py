@@ -35,8 +35,8 @@ _CODE_SHARE = 0.1
 
 Source = Literal["sound", "code"]
 
-FULL = Weights(sync=0.05, perceptual=0.1, ms_ssim=0.15, gradient=0.25)
-"""The shares that the sweep of docs/training.md found best."""
+FULL = Weights(sync=0.1, perceptual=0.4, ms_ssim=0.3, gradient=0.0)
+"""Between lips and sharpness, as the sweep in docs/training.md shows."""
 
 
 @dataclass(frozen=True, slots=True)
