@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import KouboError
-from training import loop
+from training import loop, parallel
 from training.models.audio import CodeEar
 from training.models.presets import Preset
 from training.speech_data import Recording, batches, codes_at, windows_of
@@ -44,7 +44,7 @@ def code_loss(code: Tensor, truth: Tensor) -> Tensor:
 
     Closures (p, b, m, f, v) count double: a lip that does not meet is seen at once.
     """
-    weight = 1 / (SPREAD**2 + 0.003)
+    weight = 1 / (SPREAD.to(code.device) ** 2 + 0.003)
     weight[[VISEMES.index("MPB"), VISEMES.index("FV")]] *= 2.0
     return ((code - truth) ** 2 * weight).mean()
 
@@ -67,12 +67,13 @@ def train_ear(
             f"{preset.name} has no mouth code, so its ear cannot be trained alone; train it from clips."
         )
     torch.manual_seed(seed)
-    ear = CodeEar(preset.ear)
+    where = parallel.device()
+    ear = CodeEar(preset.ear).to(where)
     optimiser = torch.optim.AdamW(ear.parameters(), _PEAK_RATE, weight_decay=0.02)
     plan = loop.Plan(output / "ear.safetensors", _PEAK_RATE, minutes)
 
     def step(_: int, batch: tuple[Tensor, Tensor]) -> loop.Turn:
-        mel, truth = batch
+        mel, truth = (tensor.to(where) for tensor in batch)
         return loop.Turn(code_loss(ear.train()(mel), truth), "ear")
 
     training = loop.Training({"ear": ear}, {"ear": optimiser}, step, report)
@@ -85,13 +86,14 @@ def train_ear(
 def score_ear(ear: nn.Module, recordings: Sequence[Recording]) -> EarScore:
     """Judges the ear on clean recordings of speakers it never heard, and on digital silence."""
     ear.eval()
+    where = next(ear.parameters()).device
     codes, truths = [], []
     with torch.no_grad():
         for recording in recordings:
             windows = windows_of(recording.samples)
-            codes.append(ear(torch.from_numpy(windows[:, None])).numpy())
+            codes.append(ear(torch.from_numpy(windows[:, None]).to(where)).cpu().numpy())
             truths.append(codes_at(recording.curves, len(windows)))
-        silence = ear(torch.full((1, 1, 80, 16), -4.0))
+        silence = ear(torch.full((1, 1, 80, 16), -4.0, device=where))
     code, truth = np.concatenate(codes), np.concatenate(truths)
     correlation = {name: float(np.corrcoef(code[:, c], truth[:, c])[0, 1]) for c, name in enumerate(VISEMES)}
     return EarScore(correlation, float(silence.max()))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training import loop
+from training import loop, parallel
 from training.board import Board
 from training.losses import Weights, picture_loss
 from training.models.generator import Parts
@@ -69,11 +69,12 @@ def train_joint(
     def step(number: int, batch: PictureBatch) -> loop.Turn:
         mels, listening = _hear(batch.pairs, windows, np.random.default_rng([run.seed, number]))
         # The ear's statistics come from augmented speech; clean windows must not move them.
-        code = parts.ear.eval()(mels)
-        picture = _paint(parts, batch, torch.where(listening[:, None], code, batch.code))
+        where = parallel.device()
+        code, listening, truth = parts.ear.eval()(mels.to(where)), listening.to(where), batch.code.to(where)
+        picture = _paint(parts, batch, torch.where(listening[:, None], code, truth))
         loss = _loss(picture, batch)
         if listening.any():
-            loss = loss + code_loss(code[listening], batch.code[listening])
+            loss = loss + code_loss(code[listening], truth[listening])
         return loop.Turn(loss, "joint")
 
     plan = loop.Plan(run.output / "joint.safetensors", _JOINT_RATE, run.minutes)
@@ -81,13 +82,15 @@ def train_joint(
 
 
 def _loss(picture: Tensor, batch: PictureBatch) -> Tensor:
-    return picture_loss(picture, batch.target, batch.face[:, 3:], batch.lips, Weights())
+    target, idle, lips = (x.to(picture.device) for x in (batch.target, batch.face[:, 3:], batch.lips))
+    return picture_loss(picture, target, idle, lips, Weights())
 
 
 def _paint(parts: Parts, batch: PictureBatch, code: Tensor) -> Tensor:
-    face = batch.face.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        picture: Tensor = parts.decoder(code, parts.face(face))
+    where = parallel.device()
+    face = batch.face.to(where).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(where.type, torch.bfloat16):
+        picture: Tensor = parts.decoder(code.to(where), parts.face(face))
     return picture.float()
 
 
@@ -115,6 +118,7 @@ def _train(
     step: Callable[[int, PictureBatch], loop.Turn],
 ) -> None:
     for network in networks.values():
+        network.to(parallel.device())
         network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     with Board(run.output) as board:
 
