@@ -187,7 +187,9 @@ class ClipData:
         ticks = card.frames + 2 * card.lead - FRAMES + 1
         near = [
             at
-            for at in range(max(0, card.lead + start - FARTHEST_WRONG), min(ticks, card.lead + start + 16))
+            for at in range(
+                max(0, card.lead + start - FARTHEST_WRONG), min(ticks, card.lead + start + FARTHEST_WRONG + 1)
+            )
             if abs(at - card.lead - start) >= NEAREST_WRONG
         ]
         if near and (random.random() >= _ELSEWHERE or len(self._clips) == 1):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.anchor.crop import Picture
 from engine.errors import BadMediaError
-from engine.speech.audio import Samples
+from engine.speech.audio import SAMPLES_PER_TICK, Samples
 from engine.speech.mel import log_mel
 from training import checkpoint
 from training.clip_data import sync_window
@@ -92,7 +92,7 @@ class DiscriminatorJudge:
             )
         seen = self._see(pictures, starts)
         spectrogram = log_mel(samples)
-        ticks = samples.size // 640 - FRAMES + 1
+        ticks = samples.size // SAMPLES_PER_TICK - FRAMES + 1
         mels = np.stack([sync_window(spectrogram, tick) for tick in range(max(1, ticks))])[:, None]
         with torch.no_grad():
             heard = self._network.hear(torch.from_numpy(mels)).numpy()

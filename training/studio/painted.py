@@ -14,7 +14,7 @@ import torch
 from engine.anchor.crop import Crop, Picture, extract
 from engine.errors import BadMediaError, KouboError
 from engine.mouth.features import face_input, to_pictures
-from engine.speech.audio import load_speech
+from engine.speech.audio import FRAME_RATE, load_speech
 from training import checkpoint
 from training.clips import CARD, MARGIN, ClipCard, decode, encode, span, write_clip
 from training.models.generator import Parts
@@ -85,7 +85,7 @@ def _paint(
     card = ClipCard(
         person=target.parent.name,
         source=utterance.path.name,
-        start_s=start / 25,
+        start_s=start / FRAME_RATE,
         frames=frames,
         size=side,
         margin=side / size,

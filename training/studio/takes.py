@@ -12,7 +12,7 @@ import numpy as np
 from engine.anchor.crop import Crop, Points, crop_from_landmarks
 from engine.anchor.mediapipe_tracker import MediaPipeTracker
 from engine.errors import BadMediaError
-from engine.speech.audio import load_speech
+from engine.speech.audio import FRAME_RATE, load_speech
 from training.clips import CARD, MARGIN, ClipCard, cut, decode, lip_centre, padded, span, write_clip
 from training.studio.dataset import Utterance, random_look
 from training.studio.performance import Performance, perform
@@ -113,7 +113,7 @@ def _store(folder: Path, utterance: Utterance, start: int, landmarks: Points) ->
     card = ClipCard(
         person=folder.parent.name,
         source=utterance.path.name,
-        start_s=start / 25,
+        start_s=start / FRAME_RATE,
         frames=len(files),
         size=_STORED,
         margin=MARGIN,
