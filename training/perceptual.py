@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engine.errors import KouboError, MissingToolError
+from engine.paths import cache_folder
 from training import parallel
 from training.models.discriminator import Discriminator, stack_frames
-from training.studio.renderer import cache_folder
 
 VGG_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 VGG_SHA256_START = "dcbb9e9d"

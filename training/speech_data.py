@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.paths import cache_folder
 from engine.speech import mel
 from engine.speech.audio import FRAME_RATE, SAMPLES_PER_TICK, Samples, load_speech
 from training.augment import at_speed, degrade
 from training.studio.phones import PhoneAligner, align_cached
-from training.studio.renderer import cache_folder
 from training.studio.visemes import CURVE_RATE, viseme_curves
 
 Floats = NDArray[np.float32]

@@ -13,6 +13,7 @@ import numpy as np
 from engine.anchor.crop import Picture
 from engine.anchor.tracker import Face
 from engine.errors import MissingToolError
+from engine.paths import cache_folder
 
 MODEL_URL = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/"
@@ -95,7 +96,7 @@ def face_model() -> Path:
                 f"KOUBO_FACE_MODEL names {named}, which is no file; correct it or unset it."
             )
         return Path(named)
-    cache = Path(os.environ.get("KOUBO_CACHE") or Path.home() / ".cache" / "koubo")
+    cache = cache_folder()
     data = Path(os.environ.get("KOUBO_DATA") or Path("..") / "shared" / "data")
     for candidate in (cache / _MODEL_NAME, data / "models" / _MODEL_NAME):
         if candidate.is_file() and _is_model(candidate.read_bytes()):

@@ -1,6 +1,5 @@
 """An avatar is a folder: avatar.json, anchor.mp4, mask.png, and a trained mouth of its own or shared."""
 
-import json
 import os
 import threading
 from pathlib import Path
@@ -11,14 +10,12 @@ import numpy as np
 from engine.anchor.card import CARD, AvatarCard, read_card
 from engine.anchor.crop import Mask, Picture, extract
 from engine.errors import AvatarError, BadMediaError
+from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
 from engine.picture.video import read_i420
 from engine.picture.yuv import Frame, to_rgb
 
 ANCHOR = "anchor.mp4"
 MASK = "mask.png"
-FACE_ENCODER = "face_encoder.onnx"
-MOUTH_DECODER = "mouth_decoder.onnx"
-MOUTH_SHEET = "model.json"
 _PACKAGED = Path(__file__).resolve().parents[2] / "avatars"
 
 
@@ -127,28 +124,13 @@ def _mouth_folder(folder: Path, card: AvatarCard) -> Path:
             raise AvatarError(
                 f"The avatar {card.name} is damaged: its mouth {card.mouth} lacks {name}; prepare it again."
             )
-    size = mouth_size(mouth)
+    size = read_sheet(mouth).size
     if size != card.crop_size:
         raise AvatarError(
             f"The avatar {card.name} has crops of {card.crop_size} px but its mouth draws {size} px; "
             "prepare it again."
         )
     return mouth
-
-
-def mouth_size(mouth: Path) -> int:
-    """Side in pixels of what the mouth in this folder draws (model.json). Raises AvatarError."""
-    path = mouth / MOUTH_SHEET
-    try:
-        sheet = json.loads(path.read_text(encoding="utf-8"))
-        schema, size = sheet["schema"], int(sheet["size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AvatarError(
-            f"The mouth sheet {path} is missing or damaged ({error!r}); export the mouth again."
-        ) from error
-    if schema != 1:
-        raise AvatarError(f"{path} has schema {schema!r}, this Koubo reads schema 1; export the mouth again.")
-    return size
 
 
 def avatar_roots() -> list[Path]:

@@ -1,16 +1,16 @@
 """The role of a mouth runtime: what runs the two halves of a trained mouth."""
 
 from collections.abc import Sequence
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol
 
 from engine.anchor.crop import Picture
 from engine.speech.mel import Mel
 
-Features = tuple[NDArray[np.float16], ...]
-"""What the face encoder keeps of one anchor face, largest map first; opaque to everyone but a runtime."""
+Features = tuple[Any, ...]
+"""What the face encoder keeps of one anchor face, largest map first, in fp16: arrays, or memory on a GPU.
+
+Only the runtime that made them can read them.
+"""
 
 
 class MouthRuntime(Protocol):

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import BadMediaError
+from engine.paths import cache_folder
 from engine.speech.audio import SAMPLES_PER_TICK, load_speech
 from training.studio.performance import Floats, Performance, perform
 from training.studio.phones import PhoneAligner, align_cached
-from training.studio.renderer import Look, cache_folder
+from training.studio.renderer import Look
 from training.studio.shots import Job, Progress, render_jobs
 from training.studio.visemes import VISEMES, sample_curves, viseme_curves
 

@@ -26,6 +26,7 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, sync_playwright
 
 from engine.errors import BadMediaError, MissingToolError
+from engine.paths import cache_folder
 
 THREE_VERSION = "0.187.0"
 _PAGE = Path(__file__).parent / "page"
@@ -115,11 +116,6 @@ def chromium() -> str:
             "Chromium is not installed; install it (Debian: apt install chromium) or set KOUBO_CHROMIUM."
         )
     return found
-
-
-def cache_folder() -> Path:
-    """Where downloads and intermediate results are kept (KOUBO_CACHE or ~/.cache/koubo)."""
-    return Path(os.environ.get("KOUBO_CACHE", "~/.cache/koubo")).expanduser()
 
 
 def three_folder() -> Path:

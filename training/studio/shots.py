@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import BadMediaError
+from engine.paths import cache_folder
 from engine.speech import espeak
 from engine.speech.audio import FRAME_RATE, SAMPLES_PER_TICK, Samples, load_speech
 from training.studio.performance import Performance, idle_loop, perform
 from training.studio.phones import Phone, align_cached
-from training.studio.renderer import FrameSpec, Look, cache_folder, stage
+from training.studio.renderer import FrameSpec, Look, stage
 from training.studio.video import write_video
 from training.studio.visemes import VISEMES, sample_curves, viseme_curves
 

@@ -1,0 +1,61 @@
+"""Which GPU this machine has, asked of its driver (NVML), without starting CUDA."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import MissingToolError
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """An NVIDIA GPU: `capability` such as "9.0", `driver` such as "580.65.06", `memory` in bytes."""
+
+    index: int
+    name: str
+    capability: str
+    driver: str
+    memory: int
+
+
+def find_gpu(nvml: Any = None) -> Gpu:
+    """The first GPU. Raises MissingToolError, which says what is missing; `nvml` stands in for pynvml."""
+    nvml = nvml or _nvml()
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise MissingToolError(
+            f"This machine has no NVIDIA driver ({error}); install one to use its GPU."
+        ) from error
+    try:
+        if nvml.nvmlDeviceGetCount() == 0:
+            raise MissingToolError("The NVIDIA driver sees no GPU; check that the card is free and visible.")
+        handle = nvml.nvmlDeviceGetHandleByIndex(0)
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+        return Gpu(
+            0,
+            _text(nvml.nvmlDeviceGetName(handle)),
+            f"{major}.{minor}",
+            _text(nvml.nvmlSystemGetDriverVersion()),
+            int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+        )
+    except nvml.NVMLError as error:
+        raise MissingToolError(
+            f"The NVIDIA driver gives no answer ({error}); restart the machine or mend the driver."
+        ) from error
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _nvml() -> Any:
+    try:
+        import pynvml
+    except ImportError as error:
+        raise MissingToolError(
+            "GPU support is not installed; install it with `pip install 'koubo[gpu]'`."
+        ) from error
+    return pynvml
+
+
+def _text(value: str | bytes) -> str:
+    # Older releases of the library answer in bytes.
+    return value.decode() if isinstance(value, bytes) else value
