@@ -1,6 +1,5 @@
 """A mouth of a few ONNX nodes that keeps the contract of the trained ones: lips that open with loudness."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.anchor.package import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET
+from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MouthSheet, write_sheet
+from trt_build.half import halve_decoder, halve_encoder
 
 _OPSET = [helper.make_opsetid("", 17)]
 
@@ -20,11 +20,18 @@ def write_tiny_mouth(folder: Path, size: int) -> Path:
     mouth of the crop as far as the middle of the mel window is loud.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_encoder(size), str(folder / FACE_ENCODER))
-    onnx.save(_decoder(size), str(folder / MOUTH_DECODER))
-    sheet = {"schema": 1, "preset": "tiny", "size": size, "mel_lead_ticks": 3, "trained": {}}
-    (folder / MOUTH_SHEET).write_text(json.dumps(sheet))
+    encoder, decoder = float_networks(size)
+    halve_encoder(encoder)
+    halve_decoder(decoder)
+    onnx.save(encoder, str(folder / FACE_ENCODER))
+    onnx.save(decoder, str(folder / MOUTH_DECODER))
+    write_sheet(folder, MouthSheet("tiny", size, ((3, size, size), (3, 1, 1)), 3, {}))
     return folder
+
+
+def float_networks(size: int) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Encoder and decoder as PyTorch's exporter would write them, and as Koubo 0.1 kept them: all float32."""
+    return _encoder(size), _decoder(size)
 
 
 def _encoder(size: int) -> onnx.ModelProto:

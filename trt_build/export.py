@@ -1,35 +1,44 @@
-"""Checkpoint to the two ONNX files that the engine runs.
+"""A trained mouth to the two networks that every runtime takes (engine.mouth.sheet tells what they are).
 
-face_encoder.onnx: `face` (n, 6, S, S) -> `skip0` ... `skipK`; mouth_decoder.onnx: `mel` (n, 1, 80, 16)
-and the skips -> `picture` (n, 3, S, S). Batch norm is folded by the exporter; the batch is dynamic.
+PyTorch's exporter folds batch norm into the convolutions; `trt_build.half` makes the graphs fp16;
+`trt_build.check` asks ONNX Runtime whether they still draw what PyTorch draws in fp32.
 """
 
-import json
 import logging
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from engine.anchor.crop import input_mask
+from engine.anchor.crop import Picture, input_mask
 from engine.errors import KouboError
-from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, WINDOW_LEAD_TICKS
+from engine.mouth.batches import MAX_BATCH
+from engine.mouth.features import face_input
+from engine.mouth.sheet import MouthSheet
+from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, WINDOW_LEAD_TICKS, Mel
 from training import checkpoint
 from training.clip_data import FILMED_MASK_TOP
 from training.models.generator import MouthDecoder, Parts
 from training.models.presets import Preset, preset
+from trt_build.check import Difference
+from trt_build.write import write_mouth
 
 _OPSET = 20
+_CALIBRATION = 4
 
 
-def export(checkpoint_file: Path, output: Path, trained: dict[str, Any] | None = None) -> Path:
+def export(
+    checkpoint_file: Path, output: Path, trained: dict[str, Any] | None = None
+) -> dict[str, Difference]:
     """Writes the mouth in `checkpoint_file` into the folder `output`, whole or not at all.
 
-    `trained` is told in model.json (data, minutes, scores). Raises KouboError for an unusable checkpoint.
+    `trained` is told in model.json (data, minutes, scores). Returns how far it is from PyTorch's, by kind of
+    input. Raises KouboError for an unusable checkpoint.
     """
     state = checkpoint.read_state(checkpoint_file)
     plan = preset(state["preset"])
@@ -38,14 +47,34 @@ def export(checkpoint_file: Path, output: Path, trained: dict[str, Any] | None =
     return _export(plan, parts, output, trained or {}, filmed=bool(state.get("filmed")))
 
 
-def export_untrained(name: str, output: Path) -> Path:
+def export_untrained(name: str, output: Path) -> dict[str, Difference]:
     """Writes a mouth of the preset `name` with random weights: as fast as a trained one, for benchmarks.
 
     Raises KouboError for an unknown preset.
     """
     plan = preset(name)
+    parts = untrained(plan)
+    return _export(plan, parts, output, {"weights": "random, for benchmarks only"})
+
+
+def untrained(plan: Preset) -> Parts:
+    """Networks of random weights, the same each time, whose numbers are as large as a trained network's.
+
+    Fresh ones would paint one grey or the idle picture whatever they hear, and then nothing can be compared.
+    """
     torch.manual_seed(0)
-    return _export(plan, Parts.create(plan), output, {"weights": "random, for benchmarks only"})
+    parts = Parts.create(plan)
+    for tensor in (*parts.decoder.films.parameters(), *parts.decoder.output[-1].parameters()):
+        nn.init.normal_(tensor, std=0.02)
+    networks = nn.ModuleList(parts.named().values()).train()
+    for module in networks.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # takes over what this one batch shows
+    face = torch.rand(_CALIBRATION, 6, plan.size, plan.size) * 2 - 1
+    mel = torch.rand(_CALIBRATION, 1, MEL_BANDS, WINDOW_COLUMNS) * 8 - 4
+    with torch.no_grad():
+        parts.decoder(parts.ear(mel), parts.face(face))
+    return parts
 
 
 class MaskedEncoder(nn.Module):
@@ -67,36 +96,40 @@ class MaskedEncoder(nn.Module):
 
 def _export(
     plan: Preset, parts: Parts, output: Path, trained: dict[str, Any], *, filmed: bool = False
-) -> Path:
-    output.mkdir(parents=True, exist_ok=True)
+) -> dict[str, Difference]:
     face = torch.zeros(2, 6, plan.size, plan.size)
     encoder = (MaskedEncoder(parts.face, plan.size) if filmed else parts.face).eval()
     decoder = MouthDecoder(parts.ear, parts.decoder).eval()
     with torch.no_grad():
         skips = encoder(face)
-    names = [f"skip{i}" for i in range(len(skips))]
+    sheet = MouthSheet(
+        plan.name, plan.size, tuple(_shape(skip) for skip in skips), WINDOW_LEAD_TICKS, trained
+    )
     mel = torch.zeros(2, 1, MEL_BANDS, WINDOW_COLUMNS)
-    with tempfile.TemporaryDirectory(dir=output) as scratch:
-        folder = Path(scratch)
-        _write(encoder, (face,), ["face"], names, folder / "face_encoder.onnx")
-        _write(decoder, (mel, *skips), ["mel", *names], ["picture"], folder / "mouth_decoder.onnx")
-        sheet = {
-            "schema": 1,
-            "preset": plan.name,
-            "size": plan.size,
-            "mel_lead_ticks": WINDOW_LEAD_TICKS,
-            "trained": trained,
-        }
-        (folder / "model.json").write_text(json.dumps(sheet, indent=2, ensure_ascii=False) + "\n")
-        for file in sorted(folder.iterdir()):
-            file.replace(output / file.name)
-    return output
+    names = sheet.map_names
+    networks = (
+        _network(encoder, (face,), ["face"], names),
+        _network(decoder, (mel, *skips), ["mel", *names], ["picture"]),
+    )
+
+    def draw(faces: Picture, mels: Mel) -> NDArray[np.float32]:
+        with torch.no_grad():
+            maps = encoder(torch.from_numpy(face_input(faces)))
+            picture: NDArray[np.float32] = decoder(torch.from_numpy(mels[:, None]), *maps).numpy()
+        return picture
+
+    return write_mouth(*networks, sheet, output, draw)
 
 
-def _write(
-    network: nn.Module, inputs: tuple[torch.Tensor, ...], names: list[str], outputs: list[str], path: Path
-) -> None:
-    batch = torch.export.Dim("batch", min=1, max=64)
+def _shape(skip: torch.Tensor) -> tuple[int, int, int]:
+    _, channels, height, width = skip.shape
+    return channels, height, width
+
+
+def _network(
+    network: nn.Module, inputs: tuple[torch.Tensor, ...], names: list[str], outputs: list[str]
+) -> onnx.ModelProto:
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     shapes: Any = tuple({0: batch} for _ in inputs)
     if isinstance(network, MouthDecoder):
         shapes = ({0: batch}, tuple({0: batch} for _ in inputs[1:]))
@@ -111,10 +144,9 @@ def _write(
         raise KouboError(
             "PyTorch could not export the network; install the versions that `koubo[train]` asks for."
         )
-    model = program.model_proto
+    model: onnx.ModelProto = program.model_proto
     _forget_origin(model)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    return model
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from engine.anchor.card import AvatarCard, write_card
 from engine.anchor.crop import Crop, Mask, Picture, Points, crop_from_landmarks, face_mask, smooth_crops
-from engine.anchor.package import ANCHOR, FACE_ENCODER, MASK, MOUTH_DECODER, MOUTH_SHEET, mouth_size
+from engine.anchor.package import ANCHOR, MASK
 from engine.anchor.tracker import FaceTracker
 from engine.anchor.walk import Loop
 from engine.errors import AvatarError, NoFaceError
+from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
 from engine.picture.video import VideoWriter, read_rgb
 from engine.picture.yuv import to_i420
 from engine.speech.audio import FRAME_RATE
@@ -95,7 +96,7 @@ def _fill(
     facts: AvatarFacts,
     progress: Callable[[int], None] | None,
 ) -> None:
-    crop_size = mouth_size(mouth)
+    crop_size = read_sheet(mouth).size
     tracked = _track(video, package / ANCHOR, tracker, progress)
     landmarks = _bridge_gaps(tracked.landmarks, video)
     crops = smooth_crops([crop_from_landmarks(points) for points in landmarks], loop=loop == "forward")

@@ -12,9 +12,14 @@ import pytest
 from engine.anchor import package
 from engine.anchor.card import CARD, read_card, write_card
 from engine.anchor.crop import extract
-from engine.anchor.package import Avatar, find_avatar, list_avatars, mouth_size
+from engine.anchor.package import Avatar, find_avatar, list_avatars
 from engine.errors import AvatarError
+from engine.mouth.sheet import read_sheet
 from tests.fakes import FRAME_SIZE, FRAMES, SIZE, paint_face
+
+OTHER_SIZE = json.dumps(
+    {"schema": 2, "preset": "tiny", "size": 96, "mel_lead_ticks": 3, "maps": [[3, 96, 96]], "trained": {}}
+).encode()
 
 
 @pytest.fixture
@@ -126,7 +131,8 @@ def cut(name: str) -> Callable[[Path], None]:
         (remove("mouth/mouth_decoder.onnx"), "mouth_decoder.onnx"),
         (overwrite("mouth/model.json", b"{}"), "model.json"),
         (overwrite("mouth/model.json", b'{"schema": 9, "size": 64}'), "schema 9"),
-        (overwrite("mouth/model.json", b'{"schema": 1, "size": 96}'), "mouth draws 96"),
+        (overwrite("mouth/model.json", b'{"schema": 1, "size": 64}'), "exported by Koubo 0.1"),
+        (overwrite("mouth/model.json", OTHER_SIZE), "mouth draws 96"),
     ],
 )
 def test_damage_is_told_in_one_sentence(copy: Path, damage: Callable[[Path], None], says: str) -> None:
@@ -138,7 +144,7 @@ def test_damage_is_told_in_one_sentence(copy: Path, damage: Callable[[Path], Non
 
 def test_a_mouth_without_a_sheet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AvatarError, match=r"model\.json"):
-        mouth_size(tmp_path)
+        read_sheet(tmp_path)
 
 
 def test_avatars_are_found_by_name_and_by_path(
