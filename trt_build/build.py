@@ -13,9 +13,10 @@ from engine.errors import AvatarError, KouboError, MissingToolError
 from engine.mouth.batches import PROFILES
 from engine.mouth.engines import EngineKey, EngineStore, EngineUnusable, engine_key, report_path, write_whole
 from engine.mouth.gpu import Gpu
-from trt_build.monitor import Phases, first, log, monitor
+from engine.mouth.tensorrt import load_tensorrt, logger_for
+from trt_build.monitor import Phases, monitor
 from trt_build.plan import PARTS, check
-from trt_build.report import Report, inspect, read_report
+from trt_build.report import Report, first, inspect, read_report
 
 Progress = Callable[[str, float, dict[str, float]], None]
 """Told what is being built, the share done (0 to 1), and nothing more so far."""
@@ -60,7 +61,7 @@ def build(
     MissingToolError (no TensorRT, or an old one), AvatarError (no mouth, or TensorRT refuses it),
     KouboError (the build fails). Ctrl-C leaves nothing half-written.
     """
-    trt = trt or load_tensorrt()
+    trt = trt or tensorrt_to_build()
     store = store or EngineStore()
     built = []
     for part in PARTS:
@@ -80,14 +81,9 @@ def build(
     return built
 
 
-def load_tensorrt() -> Any:
-    """The tensorrt package. Raises MissingToolError: not installed, without its libraries, or too old."""
-    try:
-        import tensorrt as trt
-    except (ImportError, OSError) as error:
-        raise MissingToolError(
-            f"TensorRT is not installed here ({error}); install it with `pip install 'koubo[gpu]'`."
-        ) from error
+def tensorrt_to_build() -> Any:
+    """The module tensorrt. Raises MissingToolError: not installed, without its libraries, or too old."""
+    trt = load_tensorrt()
     if tuple(int(number) for number in trt.__version__.split(".")[:2]) < _OLDEST:
         raise MissingToolError(
             f"TensorRT {trt.__version__} is too old, Koubo needs {'.'.join(map(str, _OLDEST))} or newer; "
@@ -99,7 +95,7 @@ def load_tensorrt() -> Any:
 def parse(mouth: Path, trt: Any) -> None:
     """Has TensorRT's own parser read both parts. Raises MissingToolError, AvatarError as `build` does."""
     for part in PARTS:
-        logger = log(trt)
+        logger = logger_for(trt)
         _parse(trt, logger, _builder(trt, logger), mouth / f"{part}.onnx")
 
 
@@ -116,7 +112,7 @@ class _Task:
 
     def run(self, why: str, progress: Progress) -> Built:
         started = time.monotonic()
-        logger = log(self.trt)
+        logger = logger_for(self.trt)
         builder = _builder(self.trt, logger)
         network = _parse(self.trt, logger, builder, self.model)
         config = self._config(builder)

@@ -1,4 +1,4 @@
-"""How far TensorRT's builder is, and how it is stopped."""
+"""How far TensorRT's builder is, and how to stop it."""
 
 import threading
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Phases:
     """The builder's nested phases as one share of the whole, 0 to 1, that never falls.
 
     A phase within another fills one step of it. How many follow each other within one step is not known, so
-    each takes half of what the one before has left of it. Setting `stopped` asks the builder to give up after its next
-    step. Safe to call from several threads.
+    each takes half of what the one before has left of it. Setting `stopped` asks the builder to give up after
+    its next step. Safe to call from several threads.
     """
 
     def __init__(self) -> None:
@@ -81,26 +81,3 @@ def monitor(trt: Any, phases: Phases) -> Any:
             phases.finish(phase_name)
 
     return Monitor()
-
-
-def log(trt: Any) -> Any:
-    """A TensorRT logger that keeps warnings and errors in its lists of these names, and prints nothing."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.warnings: list[str] = []
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(message)
-            elif severity == trt.ILogger.Severity.WARNING:
-                self.warnings.append(message)
-
-    return Log()
-
-
-def first(errors: list[str]) -> str:
-    """The first of a logger's errors in one line: the others mostly follow from it."""
-    return " ".join(errors[0].split()) if errors else "it says no reason"

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import AvatarError, MissingToolError
-from engine.mouth.batches import PROFILES
 from engine.mouth.engines import EngineKey, EngineStore, EngineUnusable, engine_key
 from engine.mouth.gpu import Gpu
-from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MouthSheet, read_sheet
-from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS
+from engine.mouth.sheet import MouthSheet, read_sheet
+from engine.mouth.tensors import DECODER, ENCODER, MouthTensors, Tensor
 from trt_build.operators import refusals
 
-PARTS = tuple(Path(name).stem for name in (FACE_ENCODER, MOUTH_DECODER))
+PARTS = (ENCODER, DECODER)
 UNKNOWN = "unknown here"
 
 Shape = tuple[int | None, ...]
@@ -32,23 +31,18 @@ class Port:
         sides = " x ".join("n" if side is None else str(side) for side in self.shape)
         return f"{self.name} {self.kind.lower()} ({sides})"
 
-    def sizes(self, batch: int) -> tuple[int, ...]:
-        """The shape of a batch of this size."""
-        return tuple(batch if side is None else side for side in self.shape)
-
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
     """What would be built of one part, and why that cannot work, should it be so.
 
-    `profiles` maps each input to its (smallest, best, largest) shape in every profile; `key` has UNKNOWN for
-    what only a GPU or TensorRT can tell; `state` says whether the engine is there; `problems` are clauses.
+    `key` has UNKNOWN for what only a GPU or TensorRT can tell; `state` says whether the engine is there;
+    `problems` are clauses.
     """
 
     part: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    profiles: dict[str, list[list[tuple[int, ...]]]]
     opset: int
     operators: dict[str, int]
     weights: int
@@ -93,12 +87,10 @@ def refuse(mouth: Path, part: str, problems: tuple[str, ...]) -> None:
 
 def _part(path: Path, sheet: MouthSheet, key: EngineKey, state: str) -> PartPlan:
     model, types = _load(path)
-    inputs = tuple(_port(value, types) for value in model.graph.input)
     return PartPlan(
         key.part,
-        inputs,
+        tuple(_port(value, types) for value in model.graph.input),
         tuple(_port(value, types) for value in model.graph.output),
-        {port.name: [[port.sizes(batch) for batch in profile] for profile in PROFILES] for port in inputs},
         _opset(model),
         dict(Counter(str(node.op_type) for node in model.graph.node).most_common()),
         sum(math.prod(tensor.dims) for tensor in model.graph.initializer),
@@ -111,11 +103,14 @@ def _part(path: Path, sheet: MouthSheet, key: EngineKey, state: str) -> PartPlan
 
 def _problems(model: Any, types: dict[str, str], sheet: MouthSheet, part: str) -> tuple[str, ...]:
     graph = model.graph
-    inputs, outputs = ports_of(sheet, part)
+    tensors = MouthTensors.of(sheet)
     problems = []
-    for what, found, wanted in (("inputs", graph.input, inputs), ("outputs", graph.output, outputs)):
+    for what, found, wanted in (
+        ("inputs", graph.input, tensors.inputs(part)),
+        ("outputs", graph.output, tensors.outputs(part)),
+    ):
         there = {port.name: port for port in (_port(value, types) for value in found)}
-        asked = {port.name: port for port in wanted}
+        asked = {port.name: port for port in map(_asked, wanted)}
         if list(there) != list(asked):
             problems.append(f"its {what} are {', '.join(there)} instead of {', '.join(asked)}")
             continue
@@ -123,16 +118,12 @@ def _problems(model: Any, types: dict[str, str], sheet: MouthSheet, part: str) -
     return (*problems, *refusals(model, types))
 
 
-def ports_of(sheet: MouthSheet, part: str) -> tuple[list[Port], list[Port]]:
-    """(inputs, outputs) that a part must have, by the contract of engine.mouth.sheet."""
-    picture = (None, sheet.size, sheet.size, 3)
-    maps = [
-        Port(name, "FLOAT16", (None, *shape)) for name, shape in zip(sheet.map_names, sheet.maps, strict=True)
-    ]
-    if part == PARTS[0]:
-        return [Port("face", "UINT8", picture)], maps
-    mel = Port("mel", "FLOAT", (None, MEL_BANDS, WINDOW_COLUMNS))
-    return [mel, *maps], [Port("picture", "UINT8", picture)]
+def _asked(tensor: Tensor) -> Port:
+    from onnx import TensorProto
+    from onnx.helper import np_dtype_to_tensor_dtype
+
+    kind = TensorProto.DataType.Name(np_dtype_to_tensor_dtype(tensor.dtype))
+    return Port(tensor.name, kind, (None, *tensor.shape))
 
 
 def _load(path: Path) -> tuple[Any, dict[str, str]]:

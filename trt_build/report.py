@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import KouboError
-from trt_build.monitor import first
 
 _TYPES = {
     "FP16": "f16",
@@ -38,9 +38,13 @@ class Report:
 
 
 def inspect(trt: Any, logger: Any, plan: bytes) -> Report:
-    """The report on a serialized engine. Raises KouboError when TensorRT cannot load the engine here."""
+    """The report on a serialized engine. Raises KouboError when TensorRT cannot load the engine here.
+
+    `logger` is the builder's, for TensorRT hears only one at a time.
+    """
     logger.errors.clear()
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    runtime = trt.Runtime(logger)
+    engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise KouboError(f"TensorRT could not load the engine to report on it ({first(logger.errors)}).")
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
@@ -59,6 +63,11 @@ def inspect(trt: Any, logger: Any, plan: bytes) -> Report:
         ],
         told,
     )
+
+
+def first(errors: Sequence[str]) -> str:
+    """The first of a logger's errors in one line: the others mostly follow from it."""
+    return " ".join(errors[0].split()) if errors else "it gives no reason"
 
 
 def read_report(path: Path) -> Report | None:
