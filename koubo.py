@@ -2,13 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from rich.markup import escape
 
-from commands import avatar, bench, dataset, evaluate, studio, train
-from commands.terminal import console, progress
+from commands import avatar, bench, dataset, doctor, evaluate, export, studio, train
+from commands.terminal import Runtime, console, progress, say
 from engine.errors import KouboError
+
+_OWN = {"commands", "engine", "streaming", "training", "trt_build"}
+"""A missing module of these is our fault, not the user's."""
 
 app = typer.Typer(help="A presenter on screen says what you say or type.", no_args_is_help=True)
 for name, group in (
@@ -20,6 +24,8 @@ for name, group in (
     ("bench", bench.app),
 ):
     app.add_typer(group, name=name)
+app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
@@ -27,19 +33,34 @@ def main() -> None:
     try:
         app()
     except KouboError as error:
-        console.print(f"[bold red]koubo:[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        complain(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in _OWN:
+            raise
+        complain(
+            f"This command needs the Python package {error.name}, which is not installed; "
+            "`pip install 'koubo[train]'` brings what training and exporting need."
+        )
+
+
+def complain(sentence: str) -> NoReturn:
+    """Tells a user's error and leaves."""
+    console.print(f"[bold red]koubo:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8080,
+    runtime: Runtime = None,
 ) -> None:
     """Serve presenters to browsers: console at /, player at /player."""
     from streaming.server import serve as run
+    from streaming.settings import Settings
 
-    run(host, port)
+    settings = Settings(runtime=runtime) if runtime else Settings()
+    run(host, port, settings, tell=say)
 
 
 @app.command()
@@ -47,35 +68,18 @@ def render(
     avatar: Annotated[str, typer.Option(help="Name or folder of a presenter.")],
     audio: Annotated[Path, typer.Option(help="Any sound file.")],
     output: Annotated[Path, typer.Option(help="The MP4 to write.")],
+    runtime: Runtime = None,
 ) -> None:
     """Write a video of a presenter saying a sound file."""
     from engine.anchor.package import Avatar, find_avatar
-    from engine.mouth.openvino_runtime import OpenVinoMouth
+    from engine.mouth.choose import AUTO, choose
     from engine.render import render as run
 
     package = Avatar.load(find_avatar(avatar))
+    mouth = choose(package.mouth, runtime or AUTO, tell=say).runtime
     with progress("pictures") as bar:
-        run(package, audio, output, mouth=OpenVinoMouth(package.mouth), progress=bar)
+        run(package, audio, output, mouth=mouth, progress=bar)
     typer.echo(output)
-
-
-@app.command("export")
-def export(
-    output: Annotated[Path, typer.Option(help="Folder for the two ONNX files and model.json.")],
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Last checkpoint of a training, such as together.safetensors.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Or a preset with random weights, for benchmarks.")
-    ] = None,
-) -> None:
-    """Turn a trained mouth into the files that the engine runs."""
-    from trt_build.export import export as run
-    from trt_build.export import export_untrained
-
-    if (checkpoint is None) == (preset is None):
-        raise KouboError("Give either --checkpoint, to export what was trained, or --preset.")
-    typer.echo(run(checkpoint, output) if checkpoint else export_untrained(str(preset), output))
 
 
 if __name__ == "__main__":

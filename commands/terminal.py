@@ -14,7 +14,16 @@ from rich.table import Table
 from engine.errors import KouboError
 
 console = Console(stderr=True)
+Runtime = Annotated[
+    str | None,
+    typer.Option(help="tensorrt, torch or openvino; auto: the best that works here.", show_default="auto"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def say(sentence: str) -> None:
+    """Tells what happens, on stderr."""
+    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
 
 
 def shipped_mouth(model: str) -> Path:

@@ -1,11 +1,13 @@
 """The server: the app factory with its lifespan, and `serve`."""
 
 import asyncio
+import logging
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import cv2
 import uvicorn
@@ -13,7 +15,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from engine.errors import KouboError
-from engine.mouth.openvino_runtime import OpenVinoMouth
+from engine.mouth.choose import AUTO, RUNTIMES, choose
+from engine.mouth.gpu import find_gpu
+from engine.mouth.runtime import MouthRuntime
 from streaming.api import avatars, pages, sessions, webrtc
 from streaming.api.errors import add_error_handlers
 from streaming.cast import Cast, EngineCast
@@ -23,6 +27,8 @@ from streaming.settings import Settings
 from streaming.voices.base import Voice
 from streaming.voices.espeak import EspeakVoice
 from streaming.webrtc.viewer import set_picture_bitrate
+
+logger = logging.getLogger(__name__)
 
 _LEAVE_S = 3
 _LOOP = "asyncio" if sys.platform == "win32" else "uvloop"
@@ -42,7 +48,7 @@ def create_app(
         with ThreadPoolExecutor(settings.tick_workers, thread_name_prefix="tick") as workers:
             stage = Stage(
                 settings,
-                cast or EngineCast(OpenVinoMouth, settings.default_avatar),
+                cast or EngineCast(mouth_opener(settings.runtime), settings.default_avatar),
                 voice or EspeakVoice(settings.default_voice),
                 workers,
                 metrics,
@@ -74,9 +80,44 @@ def create_app(
     return app
 
 
-def serve(host: str = "127.0.0.1", port: int = 8080, settings: Settings | None = None) -> None:
-    """Run the server until it is stopped. Raises KouboError when the address cannot be used."""
-    run(bind(host, port), create_app(settings))
+def mouth_opener(runtime: str, tell: Callable[[str], None] = logger.info) -> Callable[[Path], MouthRuntime]:
+    """Opens mouths with `runtime`, "auto" for the best one here; builds TensorRT engines that are missing.
+
+    `tell` hears what was chosen and why. Raises KouboError for an unknown runtime.
+    """
+    if runtime not in (AUTO, *RUNTIMES):
+        raise KouboError(f"There is no runtime {runtime!r}; choose {', '.join((AUTO, *RUNTIMES))}.")
+
+    def open_mouth(folder: Path) -> MouthRuntime:
+        choice = choose(folder, runtime, build=_build, tell=tell)
+        tell(choice.sentence)
+        return choice.runtime
+
+    return open_mouth
+
+
+def _build(mouth: Path) -> None:
+    from trt_build.build import build
+
+    build(mouth, find_gpu())
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    settings: Settings | None = None,
+    tell: Callable[[str], None] = logger.info,
+) -> None:
+    """Run the server until it is stopped; `tell` hears where it is and what draws the mouth.
+
+    Raises KouboError when the address or the runtime cannot be used.
+    """
+    settings = settings or Settings()
+    cast = EngineCast(mouth_opener(settings.runtime, tell), settings.default_avatar)
+    listener = bind(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    tell(f"Koubo is at http://{shown}:{listener.getsockname()[1]}")
+    run(listener, create_app(settings, cast))
 
 
 def run(listener: socket.socket, app: FastAPI) -> None:

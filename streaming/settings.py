@@ -44,5 +44,8 @@ class Settings(BaseSettings):
     allowed_origins: tuple[str, ...] = ()
     """Web origins, besides the server's own, that may call it from a browser; "*" for any."""
 
+    runtime: str = "auto"
+    """What draws the mouth: tensorrt, torch or openvino; auto for the best that works here."""
+
     tick_workers: int = Field(default=2, ge=1)
     """Threads that compute ticks for all sessions together."""

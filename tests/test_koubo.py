@@ -64,7 +64,7 @@ def test_bench_mouth_prints_its_figures() -> None:
     done = koubo("bench", "mouth", "--model", "lite192", "--frames", "10", "--json")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    assert set(figures) == {"model", "runtime", "precision", "ms_per_frame"}
+    assert {"model", "runtime", "precision", "ms_per_frame"} <= set(figures)
     assert 0 < figures["ms_per_frame"]["p50"] <= figures["ms_per_frame"]["p99"]
 
 

@@ -93,7 +93,7 @@ def _real(size: int) -> tuple[Picture, Mel] | None:
             face = Avatar.load(find_avatar(name)).face(0)
         except AvatarError:
             continue
-        face = cv2.resize(face, (size, size), interpolation=cv2.INTER_LINEAR)
+        face = cv2.resize(face, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
         said = speak("Koubo speaks to the camera.", "en-us").samples
         mel = log_mel(said)
         middle = said.size // SAMPLES_PER_TICK // 2

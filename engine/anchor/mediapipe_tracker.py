@@ -86,8 +86,17 @@ def _mediapipe(model: Path, faces: int) -> tuple[Any, Any]:
 def face_model() -> Path:
     """The face model on this machine, fetched once if need be.
 
+    Looked for where `known_face_model` looks. Raises MissingToolError when it is nowhere and cannot be
+    fetched, or is another file.
+    """
+    return known_face_model() or _fetch_model(cache_folder() / _MODEL_NAME)
+
+
+def known_face_model() -> Path | None:
+    """The face model if it is on this machine.
+
     Looked for in KOUBO_FACE_MODEL, then KOUBO_CACHE (default ~/.cache/koubo), then KOUBO_DATA/models (default
-    ../shared/data). Raises MissingToolError when it is nowhere and cannot be fetched, or is another file.
+    ../shared/data). Raises MissingToolError when KOUBO_FACE_MODEL names no file.
     """
     named = os.environ.get("KOUBO_FACE_MODEL")
     if named:
@@ -96,12 +105,11 @@ def face_model() -> Path:
                 f"KOUBO_FACE_MODEL names {named}, which is no file; correct it or unset it."
             )
         return Path(named)
-    cache = cache_folder()
     data = Path(os.environ.get("KOUBO_DATA") or Path("..") / "shared" / "data")
-    for candidate in (cache / _MODEL_NAME, data / "models" / _MODEL_NAME):
+    for candidate in (cache_folder() / _MODEL_NAME, data / "models" / _MODEL_NAME):
         if candidate.is_file() and _is_model(candidate.read_bytes()):
             return candidate
-    return _fetch_model(cache / _MODEL_NAME)
+    return None
 
 
 def _is_model(content: bytes) -> bool:

@@ -106,6 +106,9 @@ def test_what_leaves_the_range_is_clipped() -> None:
             node.CopyFrom(onnx.helper.make_node("Identity", ["sum"], ["picture"]))
     halve_decoder(decoder)
     skip = np.full((1, 3, SIZE, SIZE), 9, np.float16)
-    inputs = {"mel": np.full((1, 80, 16), -4, np.float32), "skip1": np.zeros((1, 3, 1, 1), np.float16)}
+    inputs: dict[str, np.ndarray] = {
+        "mel": np.full((1, 80, 16), -4, np.float32),
+        "skip1": np.zeros((1, 3, 1, 1), np.float16),
+    }
     assert (run(decoder, {**inputs, "skip0": skip}, ["picture"])[0] == 255).all()
     assert (run(decoder, {**inputs, "skip0": -skip}, ["picture"])[0] == 0).all()
