@@ -5,6 +5,8 @@ from typing import Any
 
 from engine.errors import MissingToolError
 
+NOT_INSTALLED = "GPU support is not installed; install it with `pip install 'koubo[gpu]'`."
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -50,9 +52,7 @@ def _nvml() -> Any:
     try:
         import pynvml
     except ImportError as error:
-        raise MissingToolError(
-            "GPU support is not installed; install it with `pip install 'koubo[gpu]'`."
-        ) from error
+        raise MissingToolError(NOT_INSTALLED) from error
     return pynvml
 
 
