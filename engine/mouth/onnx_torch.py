@@ -7,7 +7,6 @@ types. The batch is free. Only the operators that Koubo's own exports use are kn
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,27 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from engine.errors import AvatarError
+from engine.mouth.tensors import Tensor
 
 _MIN_OPSET = 17
 
 _TRIAL_BATCH = 3
 """Neither 1, which broadcasts, nor a size that a fixed shape is likely to have."""
 
-_DTYPES = {
-    onnx.TensorProto.FLOAT: torch.float32,
-    onnx.TensorProto.FLOAT16: torch.float16,
-    onnx.TensorProto.UINT8: torch.uint8,
-    onnx.TensorProto.INT64: torch.int64,
+_TYPES = {
+    np.dtype(np.float32): torch.float32,
+    np.dtype(np.float16): torch.float16,
+    np.dtype(np.uint8): torch.uint8,
+    np.dtype(np.int64): torch.int64,
 }
+_KINDS = {onnx.helper.np_dtype_to_tensor_dtype(dtype): kind for dtype, kind in _TYPES.items()}
+"""The same types by the numbers that ONNX has for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
-    """An input or output of a network; `shape` is what follows the free batch."""
-
-    name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-
-def load_network(path: Path, inputs: Sequence[Port], outputs: Sequence[Port]) -> fx.GraphModule:
+def load_network(path: Path, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> fx.GraphModule:
     """The network in an ONNX file, on the CPU.
 
     Its forward takes one tensor for each of `inputs` and gives a tuple with one for each of `outputs`, in
@@ -112,7 +105,7 @@ class _Node:
 class _Writer:
     """Writes the nodes of an ONNX graph, in order, into a PyTorch one."""
 
-    def __init__(self, model: onnx.ModelProto, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+    def __init__(self, model: onnx.ModelProto, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
         if opset < _MIN_OPSET:
             raise _UnusableError(f"operator set {opset} is older than {_MIN_OPSET}")
@@ -152,7 +145,7 @@ class _Writer:
 
 
 def _array(tensor: onnx.TensorProto | None) -> NDArray[Any]:
-    if tensor is None or tensor.data_type not in _DTYPES:
+    if tensor is None or tensor.data_type not in _KINDS:
         raise _UnusableError("it holds a constant of a type that the PyTorch runtime does not know")
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise _UnusableError("its weights lie in another file")
@@ -163,40 +156,46 @@ def _array(tensor: onnx.TensorProto | None) -> NDArray[Any]:
         raise _UnusableError(f"the constant {tensor.name!r} is cut off") from error
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
     """In the order of memory in which GPUs convolve fp16 fastest."""
     return tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
-def _check_inputs(graph: onnx.GraphProto, ports: Sequence[Port]) -> None:
+def _check_inputs(graph: onnx.GraphProto, inputs: Sequence[Tensor]) -> None:
     declared = {value.name: value.type.tensor_type for value in graph.input}
-    if declared.keys() != {port.name for port in ports}:
-        raise _UnusableError(f"it takes {', '.join(declared)}")
-    for port in ports:
-        kind = declared[port.name]
+    if declared.keys() != {tensor.name for tensor in inputs}:
+        raise _UnusableError(f"it takes {', '.join(declared) or 'nothing'}")
+    for tensor in inputs:
+        kind = declared[tensor.name]
         batch, *shape = [dim.dim_value for dim in kind.shape.dim] or [1]
         # A free dimension has a name or nothing, and then the value 0.
-        if (_DTYPES.get(kind.elem_type), batch, tuple(shape)) != (port.dtype, 0, port.shape):
-            raise _UnusableError(f"{port.name} is not {_shown(port.dtype, ('n', *port.shape))}")
+        if (_KINDS.get(kind.elem_type), batch, tuple(shape)) != (_TYPES[tensor.dtype], 0, tensor.shape):
+            raise _UnusableError(f"{tensor.name} is not {tensor.dtype} {_shown('n', tensor.shape)}")
 
 
-def _try_shapes(module: nn.Module, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+def _try_shapes(module: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Runs shapes and types alone through the network: no memory, no arithmetic."""
     weights = {name: buffer.to("meta") for name, buffer in module.named_buffers()}
-    given = tuple(torch.empty((_TRIAL_BATCH, *p.shape), dtype=p.dtype, device="meta") for p in inputs)
+    given = tuple(
+        torch.empty((_TRIAL_BATCH, *tensor.shape), dtype=_TYPES[tensor.dtype], device="meta")
+        for tensor in inputs
+    )
     try:
-        made: tuple[Tensor, ...] = torch.func.functional_call(module, weights, given)
+        made: tuple[torch.Tensor, ...] = torch.func.functional_call(module, weights, given)
     except (RuntimeError, IndexError, TypeError) as error:
         raise _UnusableError(str(error)) from error
-    for port, tensor in zip(outputs, made, strict=True):
-        if (tensor.dtype, tuple(tensor.shape)) != (port.dtype, (_TRIAL_BATCH, *port.shape)):
-            batch = "n" if tensor.shape[:1] == (_TRIAL_BATCH,) else tensor.shape[0]
-            found = _shown(tensor.dtype, (batch, *tensor.shape[1:]))
-            raise _UnusableError(f"{port.name} is {found}, not {_shown(port.dtype, ('n', *port.shape))}")
+    for tensor, found in zip(outputs, made, strict=True):
+        if (found.dtype, found.shape) != (_TYPES[tensor.dtype], (_TRIAL_BATCH, *tensor.shape)):
+            kind = str(found.dtype).removeprefix("torch.")
+            batch, *shape = found.shape or (0,)
+            shown = _shown("n" if batch == _TRIAL_BATCH else batch, shape)
+            raise _UnusableError(
+                f"{tensor.name} is {kind} {shown}, not {tensor.dtype} {_shown('n', tensor.shape)}"
+            )
 
 
-def _shown(dtype: torch.dtype, shape: Sequence[int | str]) -> str:
-    return f"{str(dtype).removeprefix('torch.')} ({', '.join(map(str, shape))})"
+def _shown(batch: int | str, shape: Sequence[int]) -> str:
+    return f"({', '.join(map(str, (batch, *shape)))})"
 
 
 _Operator = Callable[[_Node], fx.Node | list[fx.Node]]
@@ -208,7 +207,7 @@ def _plain(function: Callable[..., object]) -> _Operator:
 
 
 def _cast(node: _Node) -> fx.Node:
-    kind = _DTYPES.get(node.attribute("to"))
+    kind = _KINDS.get(node.attribute("to"))
     if kind is None:
         raise _UnusableError("it casts to a type that the PyTorch runtime does not know")
     return node.call(torch.Tensor.to, node.tensor(0), kind)
@@ -352,15 +351,15 @@ _OPERATORS: dict[str, _Operator] = {
 # What PyTorch has no single function for, called while the network runs. Shapes are plain numbers there.
 
 
-def _even_parts(x: Tensor, count: int, axis: int) -> Sequence[Tensor]:
+def _even_parts(x: torch.Tensor, count: int, axis: int) -> Sequence[torch.Tensor]:
     """`count` parts, of which the last may be smaller."""
-    parts: Sequence[Tensor] = torch.split(x, -(-x.shape[axis] // count), axis)
+    parts: Sequence[torch.Tensor] = torch.split(x, -(-x.shape[axis] // count), axis)
     return parts
 
 
 def _pad_same(
-    x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], lower: bool
-) -> Tensor:
+    x: torch.Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], lower: bool
+) -> torch.Tensor:
     """Zeros around x so that a convolution gives ceil(side / stride); an odd one goes below or above."""
     pads: list[int] = []
     for side, size, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
@@ -371,12 +370,12 @@ def _pad_same(
     return nn.functional.pad(x, pads)
 
 
-def _reshape(x: Tensor, shape: Sequence[int], copies: bool) -> Tensor:
+def _reshape(x: torch.Tensor, shape: Sequence[int], copies: bool) -> torch.Tensor:
     """-1 is what is left; 0 is as long as before, unless not `copies`."""
     return x.reshape([x.shape[k] if size == 0 and copies else size for k, size in enumerate(shape)])
 
 
-def _slice(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
+def _slice(x: torch.Tensor, axis: int, start: int, end: int, step: int) -> torch.Tensor:
     places = [slice(None)] * x.dim()
     places[axis] = slice(start, end, step)
     return x[tuple(places)]

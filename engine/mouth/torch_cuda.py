@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,11 @@ from engine.errors import KouboError, MissingToolError
 from engine.mouth.batches import MAX_BATCH, chunks, padded
 from engine.mouth.runtime import Features
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MouthSheet, read_sheet
+from engine.mouth.tensors import DECODER, ENCODER, MouthTensors
 from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, Mel
 
 if TYPE_CHECKING:
     import torch
-
-    from engine.mouth.onnx_torch import Port
 
 _WARM_UPS = 3
 """Runs before a CUDA graph is captured, in which libraries choose their algorithms and take their memory."""
@@ -59,9 +57,9 @@ class TorchMouth:
         # Graphs never run at the same time, so all may use the same memory between their nodes.
         self._pool = torch.cuda.graph_pool_handle() if on_gpu else None
         self._slots: dict[int, _Slot] = {}
-        face, mel, maps, picture = _ports(self._sheet)
-        encoder = load_network(folder / FACE_ENCODER, [face], maps)
-        decoder = load_network(folder / MOUTH_DECODER, [mel, *maps], [picture])
+        tensors = MouthTensors.of(self._sheet)
+        encoder = load_network(folder / FACE_ENCODER, tensors.inputs(ENCODER), tensors.outputs(ENCODER))
+        decoder = load_network(folder / MOUTH_DECODER, tensors.inputs(DECODER), tensors.outputs(DECODER))
         with self._turn():
             self._encoder = encoder.to(self._device)
             self._decoder: Callable[..., tuple[torch.Tensor]] = decoder.to(self._device)
@@ -139,7 +137,7 @@ class TorchMouth:
             with self._lock, torch.no_grad(), stream:
                 yield
         except torch.OutOfMemoryError as error:
-            megabytes = sum(prod(shape) for shape in self._sheet.maps) * 2 / 1e6
+            megabytes = sum(tensor.size for tensor in MouthTensors.of(self._sheet).maps) / 1e6
             raise KouboError(
                 f"The GPU's memory is full: each idle picture of a presenter takes {megabytes:.1f} MB of it "
                 f"at {self.size} px, and up to {MAX_BATCH} faces are drawn at once; load fewer presenters, "
@@ -207,21 +205,6 @@ class _Slot:
             torch.cat(maps, out=batch[:count])
         # What an earlier batch left in the padding is drawn too, and not looked at.
         self._picture[:count].copy_(self.run()[:count], non_blocking=True)
-
-
-def _ports(sheet: MouthSheet) -> "tuple[Port, Port, list[Port], Port]":
-    """Face, mel window, maps and picture, as the contract in `engine.mouth.sheet` has them."""
-    import torch
-
-    from engine.mouth.onnx_torch import Port
-
-    square = (sheet.size, sheet.size, 3)
-    return (
-        Port("face", torch.uint8, square),
-        Port("mel", torch.float32, (MEL_BANDS, WINDOW_COLUMNS)),
-        [Port(name, torch.float16, shape) for name, shape in zip(sheet.map_names, sheet.maps, strict=True)],
-        Port("picture", torch.uint8, square),
-    )
 
 
 def _check(device: str) -> None:
