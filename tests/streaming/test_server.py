@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 
 from engine.errors import KouboError
+from engine.mouth.choose import OPENERS
+from engine.mouth.engines import EngineUnusable
+from engine.mouth.gpu import Gpu
+from engine.mouth.runtime import MouthRuntime
+from streaming import server
 from streaming.bench import bench_live
-from streaming.server import bind, serve
+from streaming.server import bind, mouth_opener, serve
 from streaming.settings import Settings
+from tests.fakes import FakeMouth
+from tests.tiny_mouth import write_tiny_mouth
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,12 +55,43 @@ def command(port: int, folder: Path) -> list[str]:
     return [sys.executable, "-m", "tests.streaming.fake_server", str(port), str(folder)]
 
 
+def test_a_mouth_is_opened_as_the_settings_say_and_that_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    mouth = mouth_opener(Settings(runtime="openvino").runtime, told.append)(write_tiny_mouth(tmp_path, 48))
+    assert mouth.name == "openvino"
+    assert told == [f"The mouth runs on openvino in {mouth.precision}."]
+
+
+def test_engines_that_are_missing_are_built_when_a_mouth_is_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    built: list[tuple[Path, Gpu]] = []
+    card = Gpu(0, "NVIDIA H200", "9.0", "580.65.06", 150 * 2**30)
+
+    def tensorrt(mouth: Path) -> MouthRuntime:
+        if not built:
+            raise EngineUnusable("There is no engine yet.")
+        return FakeMouth()
+
+    monkeypatch.setitem(OPENERS, "tensorrt", tensorrt)
+    monkeypatch.setattr(server, "find_gpu", lambda: card)
+    monkeypatch.setattr("trt_build.build.build", lambda mouth, gpu: built.append((mouth, gpu)))
+    assert mouth_opener("auto", lambda _: None)(tmp_path).name == "fake"
+    assert built == [(tmp_path, card)]
+
+
+def test_an_unknown_runtime_stops_the_server_before_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOUBO_RUNTIME", "abacus")
+    with pytest.raises(KouboError, match="abacus"):
+        serve("127.0.0.1", 0)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_server_starts_answers_and_ends_quietly(tmp_path: Path, how: signal.Signals) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen(
+    process = subprocess.Popen(
         command(port, tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
@@ -68,10 +106,10 @@ def test_the_server_starts_answers_and_ends_quietly(tmp_path: Path, how: signal.
             urllib.request.Request(f"{address}/v1/sessions", method="POST"), timeout=20
         ).close()
     finally:
-        server.send_signal(how)
-        output, _ = server.communicate(timeout=20)
+        process.send_signal(how)
+        output, _ = process.communicate(timeout=20)
     assert output == ""
-    assert server.returncode in (0, -how)
+    assert process.returncode in (0, -how)
 
 
 def test_the_live_bench_measures_real_connections(tmp_path: Path) -> None:
