@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _WARM_UPS = 3
 """Runs before a CUDA graph is captured, in which libraries choose their algorithms and take their memory."""
 
+_capturing = threading.Lock()
+"""PyTorch allows one capture at a time in a process."""
+
 
 class TorchMouth:
     """Runs the mouth in a folder of `face_encoder.onnx`, `mouth_decoder.onnx` and `model.json`.
@@ -165,8 +168,8 @@ class _Slot:
         import torch
 
         pinned = device.type == "cuda"
-        self._mel = torch.zeros(size, MEL_BANDS, WINDOW_COLUMNS, device=device)
-        self._maps = [
+        mel = torch.zeros(size, MEL_BANDS, WINDOW_COLUMNS, device=device)
+        maps = [
             torch.zeros(size, *shape, dtype=torch.float16, device=device).to(
                 memory_format=torch.channels_last
             )
@@ -175,7 +178,9 @@ class _Slot:
         self._host_mel = torch.zeros(size, MEL_BANDS, WINDOW_COLUMNS, pin_memory=pinned)
         self._picture = torch.zeros(size, sheet.size, sheet.size, 3, dtype=torch.uint8, pin_memory=pinned)
         self.pictures: Picture = self._picture.numpy()
-        self.run: Callable[[], torch.Tensor] = lambda: decoder(self._mel, *self._maps)[0]
+        self._mel, self._maps = mel, maps
+        # Without `self` in it, so that the memory is free as soon as the slot is dropped.
+        self.run: Callable[[], torch.Tensor] = lambda: decoder(mel, *maps)[0]
 
     def capture(self, stream: "torch.cuda.Stream", pool: Any) -> None:
         """From now on `run` replays a CUDA graph, whose output has its own fixed memory."""
@@ -185,7 +190,10 @@ class _Slot:
             self.run()
         graph = torch.cuda.CUDAGraph()
         # "thread_local": other threads may go on to take memory meanwhile.
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+        with (
+            _capturing,
+            torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
+        ):
             picture = self.run()
 
         def replay() -> torch.Tensor:
