@@ -205,9 +205,10 @@ class FakeCuda:
         return (_Code.cudaSuccess,)
 
     def cudaStreamSynchronize(self, handle: int) -> tuple[Any, ...]:
-        if code := self._failing("cudaStreamSynchronize"):
-            return (code,)
         with self._lock:
+            if code := self._failing("cudaStreamSynchronize"):
+                self._lose_work()
+                return (code,)
             waited = self._streams[handle]
             if waited.captured is not None:
                 waited.spoilt = True
@@ -298,10 +299,19 @@ class FakeCuda:
         return block
 
     def _run(self, work: Work) -> None:
-        for address, before in work.before.items():
-            if ctypes.string_at(address, len(before)) != before:
-                self.fault("pinned memory was changed before it was copied")
-        work.run()
+        try:
+            for address, before in work.before.items():
+                if ctypes.string_at(address, len(before)) != before:
+                    self.fault("pinned memory was changed before it was copied")
+            work.run()
+        except GpuFault:
+            self._lose_work()
+            raise
+
+    def _lose_work(self) -> None:
+        """What follows when a piece of work fails."""
+        for stream in self._streams.values():
+            stream.queue.clear()
 
     def _move(self, target: int, source: int, size: int) -> None:
         self.block(target, size)
@@ -326,6 +336,8 @@ class FakeCuda:
 
     def _free(self, function: str, address: int, *, pinned: bool) -> _Code:
         # Called by the garbage collector too, so nothing here may change what others walk through.
+        if code := self._failing(function):
+            return code
         block = self._blocks.get(address)
         if block is None or not block.alive or (block.device is None) != pinned:
             self.fault(f"{function} of {address:#x}, which is not there")

@@ -1,5 +1,6 @@
 """Which GPU this machine has, asked of its driver (NVML), without starting CUDA."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,10 @@ NOT_INSTALLED = "GPU support is not installed; install it with `pip install 'kou
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """An NVIDIA GPU: `capability` such as "9.0", `driver` such as "580.65.06", `memory` in bytes."""
+    """An NVIDIA GPU: `capability` such as "9.0", `driver` such as "580.65.06", `memory` in bytes.
+
+    Where GPU and processor share their memory, it is all that the machine has.
+    """
 
     index: int
     name: str
@@ -38,7 +42,7 @@ def find_gpu(nvml: Any = None) -> Gpu:
             _text(nvml.nvmlDeviceGetName(handle)),
             f"{major}.{minor}",
             _text(nvml.nvmlSystemGetDriverVersion()),
-            int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            _memory(nvml, handle),
         )
     except nvml.NVMLError as error:
         raise MissingToolError(
@@ -46,6 +50,13 @@ def find_gpu(nvml: Any = None) -> Gpu:
         ) from error
     finally:
         nvml.nvmlShutdown()
+
+
+def _memory(nvml: Any, handle: Any) -> int:
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except nvml.NVMLError_NotSupported:  # it has none of its own
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _nvml() -> Any:

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,9 +160,9 @@ class _Engines:
             )
 
     def _reason(self, otherwise: str = "it gives no reason") -> str:
-        """What TensorRT complained of last; then it is forgotten."""
+        """What TensorRT complained of first, from which the rest mostly follows; then all is forgotten."""
         errors = self._log.errors
-        reason = str(errors.pop()) if errors else otherwise
+        reason = str(errors[0]) if errors else otherwise
         errors.clear()
         return " ".join(reason.split())
 
@@ -347,7 +348,20 @@ def load_tensorrt() -> Any:
 
 
 def logger_for(trt: Any) -> Any:
-    """A logger for TensorRT that writes to `logging`; its `errors` are the latest, oldest first."""
+    """The logger of TensorRT, which writes to `logging`; its `errors`, oldest first, begin anew here.
+
+    There is one for all: a process keeps the first logger it gets, and would call it after it was gone.
+    """
+    if trt not in _LOGGERS:
+        _LOGGERS[trt] = _new_logger(trt)
+    _LOGGERS[trt].errors.clear()
+    return _LOGGERS[trt]
+
+
+_LOGGERS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def _new_logger(trt: Any) -> Any:
     severities = trt.ILogger.Severity
     levels = {
         severities.INTERNAL_ERROR: logging.ERROR,
