@@ -81,7 +81,7 @@ class TorchMouth:
         features: list[Features] = []
         with self._turn():
             for part in chunks(len(faces)):
-                batch = torch.tensor(faces[part.start : part.stop]).to(self._device)
+                batch = torch.tensor(np.ascontiguousarray(faces[part.start : part.stop])).to(self._device)
                 maps = self._encoder(batch)
                 # Copies, so that a face's memory is free again when its features are dropped.
                 features += [

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import DTypeLike, NDArray
@@ -16,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.errors import AvatarError
 from engine.mouth.onnx_torch import load_network
 from engine.mouth.tensors import Tensor
+from trt_build.check import session
 
 Array = NDArray[Any]
 
@@ -89,11 +89,7 @@ def save(
 
 
 def reference(path: Path, data: dict[str, Array]) -> list[Array]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    made: list[Array] = session.run(None, data)
+    made: list[Array] = session(path).run(None, data)
     return made
 
 
