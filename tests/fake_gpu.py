@@ -83,8 +83,8 @@ _TYPES: dict[int, tuple[_DataType, Any]] = {
 class FakeTensorRt:
     """The module tensorrt as far as the runtime goes, on a FakeCuda.
 
-    `refuses`: what deserialization complains of instead of giving an engine; `starts`: whether there is a
-    runtime at all; `no_context`: what creating an execution context complains of.
+    `starts`: whether there is a runtime at all. What it complains of instead of giving an engine (`refuses`),
+    a context (`no_context`), running (`no_run`), and running in a capture (`no_capture`).
     """
 
     ILogger = _Logger
@@ -98,6 +98,8 @@ class FakeTensorRt:
         self.starts = True
         self.refuses = ""
         self.no_context = ""
+        self.no_run = ""
+        self.no_capture = ""
         self.contexts: list[_Context] = []
 
     def Runtime(self, logger: Any) -> "_Runtime":
@@ -114,14 +116,14 @@ class _Runtime:
         self._trt, self._logger = trt, logger
 
     def deserialize_cuda_engine(self, plan: bytes) -> "_Engine | None":
+        header, _, model = plan.partition(b"\n")
         complaint = self._trt.refuses
-        if not complaint:
-            header, _, model = plan.partition(b"\n")
+        if not complaint and model.startswith(b"\x08"):  # its version, with which every ONNX file begins
             try:
                 return _Engine(self._trt, self._logger, json.loads(header)["profiles"], model)
-            except (ValueError, KeyError, TypeError):
-                complaint = "Serialization assertion magicTagRead == kMAGIC_TAG failed."
-        self._logger.log(_Severity.ERROR, complaint)
+            except (ValueError, KeyError, TypeError) as error:
+                complaint = f"Serialization assertion failed ({error!r})."
+        self._logger.log(_Severity.ERROR, complaint or "Serialization assertion failed (no plan).")
         return None
 
 
@@ -187,8 +189,8 @@ class _Context:
     def __init__(self, engine: _Engine, strategy: _Strategy) -> None:
         self._engine, self._strategy = engine, strategy
         self._cuda = engine._trt.cuda
-        self._profile: int | None = None
-        self._scratch: tuple[int, int] | None = None
+        self.profile: int | None = None
+        self.scratch: tuple[int, int] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._changes = 0
@@ -201,7 +203,7 @@ class _Context:
             return self._complain("the profile cannot change during a capture")
         if not 0 <= profile_index < self._engine.num_optimization_profiles:
             return self._complain(f"Profile index {profile_index} is out of range.")
-        self._profile = profile_index
+        self.profile = profile_index
         self._shapes.clear()
         return True
 
@@ -209,14 +211,14 @@ class _Context:
         self._changed()
         if self._strategy != _Strategy.USER_MANAGED or memory % ALIGNMENT:
             self._cuda.fault("memory for a context that manages its own, or not aligned")
-        self._scratch = (memory, size)
+        self.scratch = (memory, size)
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._changed()
         port = self._engine._ports.get(name)
-        if port is None or port.mode != _TensorIOMode.INPUT or self._profile is None:
+        if port is None or port.mode != _TensorIOMode.INPUT or self.profile is None:
             return self._complain(f"There is no input {name}, or no profile yet.")
-        smallest, _, largest = self._engine._profiles[name][self._profile]
+        smallest, _, largest = self._engine._profiles[name][self.profile]
         if len(shape) != len(smallest) or not all(
             low <= side <= high for low, side, high in zip(smallest, shape, largest, strict=True)
         ):
@@ -232,20 +234,23 @@ class _Context:
         return True
 
     def execute_async_v3(self, stream_handle: int) -> bool:
+        trt, capturing = self._engine._trt, self._cuda.capturing(stream_handle)
+        if complaint := trt.no_run or (capturing and trt.no_capture):
+            return self._complain(complaint)
         if set(self._addresses) != set(self._engine._ports):
             return self._complain("Not all addresses are set.")
         inputs = {name for name, port in self._engine._ports.items() if port.mode == _TensorIOMode.INPUT}
         if set(self._shapes) != inputs:
             return self._complain("Not all input dimensions are specified.")
-        needed = self._engine.SCRATCH[self._profile or 0]
-        if self._strategy == _Strategy.USER_MANAGED and (self._scratch or (0, 0))[1] < needed:
+        needed = self._engine.SCRATCH[self.profile or 0]
+        if self._strategy == _Strategy.USER_MANAGED and (self.scratch or (0, 0))[1] < needed:
             return self._complain(f"The context has less than {needed} bytes of memory.")
-        if self._cuda.capturing(stream_handle):
+        if capturing:
             if self._settled != self._changes:
                 return self._complain("operation not permitted when stream is capturing")
             self._captured = self._changes
         self._settled = state = self._changes
-        scratch = [self._scratch] if self._scratch else []
+        scratch = [self.scratch] if self.scratch else []
         reads = [self._place(name) for name in sorted(inputs)]
         writes = [self._place(name) for name in self._engine._ports if name not in inputs] + scratch
         elsewhere = self._cuda.writing(besides=stream_handle)
@@ -261,9 +266,9 @@ class _Context:
         for name, shape in self._shapes.items():
             array = self._array(name, shape)
             inputs[name] = array.copy()
-        if self._scratch:
-            self._cuda.block(*self._scratch)
-            ctypes.memset(self._scratch[0], GARBAGE, self._scratch[1])
+        if self.scratch:
+            self._cuda.block(*self.scratch)
+            ctypes.memset(self.scratch[0], GARBAGE, self.scratch[1])
         outputs = [name for name in self._engine._ports if name not in inputs]
         for name, value in zip(outputs, self._engine._session.run(outputs, inputs), strict=True):
             self._array(name, value.shape)[:] = value
