@@ -1,36 +1,280 @@
 """`koubo bench`: measure speed on this machine."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from commands.terminal import Json, shipped_mouth, show
+from commands.terminal import Json, console, progress, shipped_mouth, show
+from engine.errors import KouboError, MissingToolError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Option("--model", "--mouth", help="A shipped mouth, or the folder of one.")]
+Save = Annotated[Path | None, typer.Option(help="Write the run, with the machine, to this JSON file.")]
+Against = Annotated[Path | None, typer.Option(help="Compare with a run that --save wrote.")]
+Plot = Annotated[Path | None, typer.Option(help="Draw the run into this PNG file.")]
 
 
 @app.command("mouth")
 def bench_mouth(
-    model: Annotated[str, typer.Option(help="A shipped mouth, or the folder of one.")] = "lite192",
-    frames: Annotated[int, typer.Option(help="Pictures to time.", min=10)] = 300,
+    model: Model = "lite192",
+    runtime: Annotated[
+        str, typer.Option(help="auto (the best here), all, tensorrt, torch or openvino.")
+    ] = "auto",
+    batch: Annotated[
+        str | None, typer.Option(help="Faces a call, such as 1,2,4; default 1 on a CPU, 1 to 64 on a GPU.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Calls to time at each batch.", min=10)] = 300,
+    seconds: Annotated[float, typer.Option(help="Longest time at each batch.", min=0.1)] = 20.0,
+    save: Save = None,
+    against: Against = None,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Milliseconds for each picture of a mouth's live half."""
-    from engine.mouth.openvino_runtime import OpenVinoMouth
-    from trt_build.bench import bench_mouth as run
+    """Milliseconds and pictures a second of a mouth's live half, by runtime and batch."""
+    from engine.mouth.choose import AUTO, RUNTIMES, open_runtime
+    from trt_build.bench import bench_runtimes
+    from trt_build.plot import plot_mouth
 
-    folder = Path(model) if Path(model).is_dir() else shipped_mouth(model)
-    show("Mouth", run(OpenVinoMouth(folder), folder, frames=frames), as_json)
+    folder = _mouth(model)
+    batches = _batches(batch) if batch else None
+    report = _Report("bench mouth", save, against, plot, plot_mouth)
+    with progress("opening the mouth") as bar:
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.describe(what)
+            bar(done, total)
+
+        figures = bench_runtimes(
+            folder,
+            RUNTIMES if runtime in (AUTO, "all") else (runtime,),
+            lambda name: open_runtime(name, folder),
+            first_only=runtime == AUTO,
+            batches=batches,
+            frames=frames,
+            seconds=seconds,
+            progress=tell,
+        )
+    report.finish(figures | _cost(folder), as_json, _mouth_tables)
+
+
+@app.command("gpu")
+def bench_gpu(
+    model: Model = "lite192",
+    runtime: Annotated[
+        str, typer.Option(help="auto, tensorrt or torch; openvino tries the measure on the CPU.")
+    ] = "auto",
+    seconds: Annotated[float, typer.Option(help="Time of each step, at least.", min=1)] = 3.0,
+    workers: Annotated[int, typer.Option(help="Threads that draw.", min=1, max=16)] = 2,
+    save: Save = None,
+    against: Against = None,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> None:
+    """How many streams one card draws in time: 25 pictures a second each, p99 of the delay under 40 ms."""
+    from engine.mouth.choose import AUTO, RUNTIMES, open_runtime
+    from engine.mouth.gpu import find_gpu
+    from trt_build.bench import opened
+    from trt_build.capacity import Stage, Step, WallClock, capacity
+    from trt_build.plot import plot_capacity
+
+    folder = _mouth(model)
+    on_cpu = runtime == "openvino"
+    if on_cpu:
+        console.print("This tries the measure on the processor; its figures are not those of a GPU.")
+    else:
+        find_gpu()
+    names = tuple(name for name in RUNTIMES if name != "openvino") if runtime == AUTO else (runtime,)
+    report = _Report("bench gpu", save, against, plot, plot_capacity)
+    with progress("warming up") as bar:
+        absent: dict[str, str] = {}
+        _, mouth = next(opened(names, lambda name: open_runtime(name, folder), absent))
+        done: list[Step] = []
+
+        def tell(step: Step) -> None:
+            done.append(step)
+            bar.describe(f"{step.streams} streams: p99 {step.delay_ms['p99']:.1f} ms")
+            bar(len(done), 0)
+
+        found = capacity(Stage(mouth), workers=workers, seconds=seconds, clock=WallClock(), tell=tell)
+    head = {
+        "model": folder.name,
+        "runtime": mouth.name,
+        "precision": mouth.precision,
+        "gpu": None if on_cpu else find_gpu().name,
+    }
+    figures = head | found | {"absent": absent} | _cost(folder, gpu=not on_cpu)
+    report.finish(figures, as_json, _gpu_tables)
 
 
 @app.command("live")
 def bench_live(
     sessions: Annotated[int, typer.Option(help="Sessions at once.", min=1)] = 2,
     seconds: Annotated[float, typer.Option(help="How long to measure.", min=2)] = 20.0,
+    save: Save = None,
+    against: Against = None,
     as_json: Json = False,
 ) -> None:
     """Delay and punctuality of live sessions over real WebRTC connections."""
     from streaming.bench import bench_live as run
 
-    show("Live", run(sessions, seconds), as_json)
+    report = _Report("bench live", save, against)
+    with console.status(f"{sessions} sessions for {seconds:g} s"):
+        figures = run(sessions, seconds)
+    report.finish(figures, as_json, lambda figures: show("Live", figures, as_json=False))
+
+
+def _mouth(model: str) -> Path:
+    return Path(model) if Path(model).is_dir() else shipped_mouth(model)
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    from engine.mouth.batches import MAX_BATCH
+
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise KouboError(f"--batch {text} is no list of numbers; give one such as 1,2,4.") from error
+    if not all(1 <= size <= MAX_BATCH for size in sizes):
+        raise KouboError(f"--batch {text} is out of range; a call draws 1 to {MAX_BATCH} faces.")
+    return sizes
+
+
+def _cost(mouth: Path, *, gpu: bool = True) -> dict[str, Any]:
+    """What the mouth costs and the limits of this card, or why they are not known."""
+    from engine.mouth.batches import LADDER
+    from engine.mouth.gpu import find_gpu
+    from trt_build.cost import mouth_cost, roofline
+
+    try:
+        cost = mouth_cost(mouth)
+    except MissingToolError as error:
+        return {"cost": None, "roofline": None, "no_roofline": str(error)}
+    known = {"cost": asdict(cost), "roofline": None}
+    if not gpu:
+        return known | {"no_roofline": "A processor has no published peak for it."}
+    try:
+        name = find_gpu().name
+    except MissingToolError as error:
+        return known | {"no_roofline": str(error)}
+    lines = roofline(cost.decoder, name, LADDER)
+    if lines is None:
+        return known | {"no_roofline": f"The peak of {name} is not in Koubo's table."}
+    return known | {"roofline": [asdict(line) | {"streams": line.streams} for line in lines]}
+
+
+class _Report:
+    """What becomes of figures: shown, saved, compared, drawn. What can fail is tried before measuring."""
+
+    def __init__(
+        self,
+        command: str,
+        save: Path | None,
+        against: Path | None,
+        plot: Path | None = None,
+        draw: Callable[[dict[str, Any], str, Path], None] | None = None,
+    ) -> None:
+        from trt_build.plot import need_matplotlib
+        from trt_build.runs import read_run
+
+        for path in (save, plot):
+            if path and path.is_dir():
+                raise KouboError(f"{path} is a folder; give a file to write.")
+        if plot:
+            need_matplotlib()
+        self._command = command
+        self._save = save
+        self._before = read_run(against, command) if against else None
+        self._plot = plot
+        self._draw = draw
+
+    def finish(
+        self, figures: dict[str, Any], as_json: bool, tables: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Shows figures as JSON or by `tables`; the rest as it was asked for."""
+        from trt_build.runs import compare, differences, new_run, save_run
+
+        run = new_run(self._command, figures)
+        if self._save:
+            save_run(run, self._save)
+        if self._plot and self._draw:
+            self._draw(figures, run.machine["gpu"] or run.machine["cpu"], self._plot)
+        changes = compare(self._before, run) if self._before else []
+        if as_json:
+            extra = {"against": [asdict(change) for change in changes]} if changes else {}
+            show("", figures | extra, as_json=True)
+            return
+        tables(figures)
+        if self._before:
+            _comparison(changes, differences(self._before, run), self._before.date)
+        for path in filter(None, (self._save, self._plot)):
+            typer.echo(path)
+
+
+def _mouth_tables(figures: dict[str, Any]) -> None:
+    table = Table(title=f"Live half of {figures['model']}: milliseconds a call")
+    for name in ("runtime", "faces", "p50", "p95", "p99", "pictures/s", "first call", "calls"):
+        table.add_column(name, justify="left" if name == "runtime" else "right", no_wrap=True)
+    for name, report in figures["runtimes"].items():
+        for size, step in report["batches"].items():
+            spent = [f"{value:.2f}" for value in step["ms"].values()]
+            rate, first = f"{step['per_second']:,.1f}", f"{step['first_ms']:.1f}"
+            table.add_row(f"{name} {report['precision']}", size, *spent, rate, first, str(step["calls"]))
+    Console().print(table)
+    _notes(figures)
+
+
+def _gpu_tables(figures: dict[str, Any]) -> None:
+    where = figures["gpu"] or "the processor"
+    table = Table(title=f"{figures['model']} on {where}, {figures['runtime']} {figures['precision']}")
+    for name in ("streams", "p50", "p95", "p99 ms", "faces a call", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    for step in figures["steps"]:
+        spent = [f"{value:.1f}" for value in step["delay_ms"].values()]
+        table.add_row(str(step["streams"]), *spent, str(step["mean_batch"]), step["failure"] or "in time")
+    Console().print(table)
+    Console().print(f"{figures['streams']} streams in time.", highlight=False)
+    _notes(figures)
+
+
+def _notes(figures: dict[str, Any]) -> None:
+    out = Console(highlight=False, soft_wrap=True)
+    cost = figures["cost"]
+    if cost:
+        live, anchor = cost["decoder"], cost["encoder"]
+        out.print(
+            f"A picture: {live['macs'] / 1e9:.2f} GMAC, weights {live['weight_bytes'] / 1e6:.1f} MB; "
+            f"an anchor frame, once: {anchor['macs'] / 1e9:.2f} GMAC, keeps {cost['map_bytes'] / 1e6:.1f} MB."
+        )
+    if figures["roofline"]:
+        least, most = figures["roofline"][0], figures["roofline"][-1]
+        out.print(
+            f"No program on this card beats {1000 * least['floor']:.1f} us for one face, "
+            f"{1000 * most['floor']:.0f} us for {most['batch']}: {most['streams']:,} streams."
+        )
+    missing: dict[str, list[str]] = {}
+    for name, reason in (figures["absent"] | {"roofline": figures.get("no_roofline")}).items():
+        if reason:
+            missing.setdefault(reason, []).append(name)
+    for reason, names in missing.items():
+        out.print(f"[dim]no {', '.join(names)}:[/] {escape(reason)}")
+
+
+def _comparison(changes: list[Any], lines: list[str], date: str) -> None:
+    table = Table(title=f"Against the run of {date}")
+    for name in ("figure", "then", "now", "now/then", ""):
+        table.add_column(name, justify="left" if name in ("figure", "") else "right")
+    colours = {"better": "green", "worse": "red", "": "dim"}
+    for change in changes:
+        ratio = f"{change.ratio:.2f}" if change.ratio is not None else "-"
+        verdict = f"[{colours[change.verdict]}]{change.verdict or 'same'}[/]"
+        table.add_row(change.figure, f"{change.before:g}", f"{change.now:g}", ratio, verdict)
+    Console().print(table)
+    for line in lines:
+        Console(highlight=False, soft_wrap=True).print(f"[yellow]other[/] {escape(line)}")
