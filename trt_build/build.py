@@ -218,9 +218,10 @@ def _parse(trt: Any, logger: Any, builder: Any, model: Path) -> Any:
     return network
 
 
-def _parser_error(error: Any) -> str:
-    node = f'{error.node_operator()} "{error.node_name()}": ' if error.node_operator() else ""
-    return node + " ".join(error.desc().split())
+def _parser_error(refusal: Any) -> str:
+    operator = refusal.node_operator()
+    node = f'{operator} "{refusal.node_name()}": ' if operator else ""
+    return node + " ".join(refusal.desc().split())
 
 
 def _read_timings(path: Path) -> tuple[bytes, tuple[str, ...]]:
