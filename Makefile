@@ -38,9 +38,19 @@ $(VENV)/.serve: $(BIN)/python pyproject.toml requirements.lock
 	$(PIP) --editable .
 	@touch $@
 
+# TensorRT's bindings in two versions, and a TensorRT that builds without a GPU: for tests, on Linux x86_64.
+TENSORRT_WHEELS := \
+	10:tensorrt_cu13_bindings==10.16.1.11 \
+	11:tensorrt_cu13_bindings==11.4.0.106 \
+	rtx:onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0
+
 # MediaPipe brings a second OpenCV that needs a display's libraries; the headless one goes on top.
 $(VENV)/.dev: $(VENV)/.serve
 	@echo "Setting up the development tools in $(VENV) (once)"
 	$(PIP) --editable '.[dev]'
 	$(PIP) --force-reinstall --no-deps opencv-python-headless
+	@for wheel in $(TENSORRT_WHEELS); do \
+		$(PIP) --no-deps --upgrade --target $(VENV)/tensorrt/$${wheel%%:*} $${wheel#*:} || \
+			echo "No $${wheel#*:} here: the tests that need it are skipped"; \
+	done
 	@touch $@
