@@ -156,7 +156,13 @@ class FakeCuda:
         return (_Code.cudaSuccess if flags == self.cudaDeviceScheduleBlockingSync else self._invalid(),)
 
     def cudaGetLastError(self) -> tuple[Any, ...]:
-        return (_Code.cudaSuccess,)
+        last, self._current.error = self.last_error, _Code.cudaSuccess
+        return (last,)
+
+    @property
+    def last_error(self) -> _Code:
+        """What went wrong last in the calling thread, until someone asks cudaGetLastError for it."""
+        return getattr(self._current, "error", _Code.cudaSuccess)
 
     def cudaGetErrorString(self, error: int) -> tuple[Any, ...]:
         return _Code.cudaSuccess, _Code(error).name.removeprefix("cudaError").encode()
@@ -212,7 +218,7 @@ class FakeCuda:
             waited = self._streams[handle]
             if waited.captured is not None:
                 waited.spoilt = True
-                return (_Code.cudaErrorStreamCaptureUnsupported,)
+                return (self._told(_Code.cudaErrorStreamCaptureUnsupported),)
             while waited.queue:
                 busy = [stream for stream in list(self._streams.values()) if stream.queue]
                 self._run(self._random.choice(busy).queue.popleft())
@@ -231,7 +237,7 @@ class FakeCuda:
         if work is None:
             return self._invalid(), None
         if stream.spoilt or self.refuse_graphs:
-            return _Code.cudaErrorStreamCaptureInvalidated, None
+            return self._told(_Code.cudaErrorStreamCaptureInvalidated), None
         recipe = next(self._handles)
         self._recipes[recipe] = work
         return _Code.cudaSuccess, recipe
@@ -253,7 +259,7 @@ class FakeCuda:
 
     def cudaGraphLaunch(self, graph: int, stream: int) -> tuple[Any, ...]:
         if graph not in self._graphs:
-            return (_Code.cudaErrorInvalidResourceHandle,)
+            return (self._told(_Code.cudaErrorInvalidResourceHandle),)
         self.launches += 1
         for work in self._graphs[graph]:
             self.enqueue(stream, Work(work.run, work.reads, work.writes))
@@ -326,7 +332,7 @@ class FakeCuda:
             return self._invalid(), None
         with self._lock:
             if device is not None and self.used + size > self.memory:
-                return _Code.cudaErrorMemoryAllocation, None
+                return self._told(_Code.cudaErrorMemoryAllocation), None
             self._spoil_captures()
             memory = np.full(size + ALIGNMENT, GARBAGE, np.uint8)
             address = -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
@@ -348,7 +354,7 @@ class FakeCuda:
                 ):
                     self.fault(f"{function} of memory that queued work uses")
         if self._spoil_captures():
-            return _Code.cudaErrorStreamCaptureUnsupported
+            return self._told(_Code.cudaErrorStreamCaptureUnsupported)
         block.alive = False
         return _Code.cudaSuccess
 
@@ -364,11 +370,15 @@ class FakeCuda:
         return bool(mine)
 
     def _failing(self, function: str) -> _Code | None:
-        return _Code(self.fail[function]) if function in self.fail else None
+        return self._told(_Code(self.fail[function])) if function in self.fail else None
 
     def _invalid(self) -> _Code:
         self.faults.append("an invalid value was passed to CUDA")
-        return _Code.cudaErrorInvalidValue
+        return self._told(_Code.cudaErrorInvalidValue)
+
+    def _told(self, code: _Code) -> _Code:
+        self._current.error = code
+        return code
 
     def fault(self, what: str) -> NoReturn:
         self.faults.append(what)

@@ -137,8 +137,6 @@ class _Port:
 
 
 class _Engine:
-    SCRATCH = (3000, 5000, 7000)
-
     def __init__(self, trt: FakeTensorRt, logger: Any, profiles: dict[str, Any], model: bytes) -> None:
         self._trt, self._logger, self._profiles = trt, logger, profiles
         graph = onnx.load_from_string(model).graph
@@ -170,7 +168,7 @@ class _Engine:
         return self._ports[name].shape
 
     def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
-        return self.SCRATCH[profile_index]
+        return 1000 * (1 + profile_index) * self.num_io_tensors
 
     def create_execution_context(self, strategy: _Strategy = _Strategy.STATIC) -> "_Context | None":
         if not isinstance(strategy, _Strategy):
@@ -237,12 +235,14 @@ class _Context:
         trt, capturing = self._engine._trt, self._cuda.capturing(stream_handle)
         if complaint := trt.no_run or (capturing and trt.no_capture):
             return self._complain(complaint)
+        if self._cuda.last_error:  # left by someone else, but it looks like its own
+            return self._complain(f"CUDA failure {self._cuda.last_error.name}")
         if set(self._addresses) != set(self._engine._ports):
             return self._complain("Not all addresses are set.")
         inputs = {name for name, port in self._engine._ports.items() if port.mode == _TensorIOMode.INPUT}
         if set(self._shapes) != inputs:
             return self._complain("Not all input dimensions are specified.")
-        needed = self._engine.SCRATCH[self.profile or 0]
+        needed = self._engine.get_device_memory_size_for_profile_v2(self.profile or 0)
         if self._strategy == _Strategy.USER_MANAGED and (self.scratch or (0, 0))[1] < needed:
             return self._complain(f"The context has less than {needed} bytes of memory.")
         if capturing:
