@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,15 @@ def test_what_cannot_be_done_is_told_before_anything_is_measured(
     runtimes["openvino"] = lambda: pytest.fail("measured for nothing")
     with pytest.raises(KouboError):
         koubo_bench("mouth", "--mouth", mouth, option, tmp_path)
+
+
+def test_without_matplotlib_nothing_is_measured_for_a_plot(
+    mouth: Path, tmp_path: Path, runtimes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    runtimes["openvino"] = lambda: pytest.fail("measured for nothing")
+    with pytest.raises(KouboError, match="Plots need matplotlib"):
+        koubo_bench("mouth", "--mouth", mouth, "--plot", tmp_path / "m.png")
 
 
 @pytest.mark.usefixtures("runtimes")

@@ -23,8 +23,8 @@ _NOISE_ELSE = 0.05
 
 _LOWER = ("ms", "_ms", "_mb", "_ratio")
 _HIGHER = ("per_second", "streams")
-_NEITHER = ("limit_ms", "first_ms")
-"""A setting, and a single call, which says little."""
+_NEITHER = ("limit_ms", "first_ms", "delay_ms")
+"""A setting; a single call, which says little; delays at another number of streams."""
 
 _SETTINGS = ("model", "sessions")
 

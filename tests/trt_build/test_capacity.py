@@ -102,10 +102,27 @@ def test_the_mouth_is_warm_before_it_counts() -> None:
     assert sorted(mouth.batches) == sorted([*LADDER, *LADDER])
 
 
+class StallingMouth(TimedMouth):
+    """Its first call takes 0.3 s."""
+
+    def decode(self, mels: Mel, features: Sequence[Features]) -> Picture:
+        if not self.batches:
+            self.free = self.clock.now() + 0.3
+        return super().decode(mels, features)
+
+
+def test_the_first_half_second_does_not_count() -> None:
+    clock = SimulatedClock()
+    step = carry(Stage(StallingMouth(clock, 0.001, 0.0001)), 40, 3.0, workers=1, clock=clock)
+    assert step.delay_ms["p99"] < 5
+    assert step.passed
+
+
 def test_each_step_is_told() -> None:
-    ready, _, clock = stage(0.004, 0.0005)
+    ready, mouth, clock = stage(0.004, 0.0005)
     told: list[Step] = []
     result = capacity(ready, workers=1, clock=clock, tell=told.append)
+    assert mouth.batches[:7] == list(LADDER)
     assert [step.streams for step in told[:4]] == [16, 32, 64, 128]
     assert sorted(step.streams for step in told) == [step["streams"] for step in result["steps"]]
 
@@ -119,11 +136,20 @@ def test_the_same_on_the_real_clock() -> None:
     assert 1 <= step.mean_batch <= MAX_BATCH
 
 
-class BrokenMouth(FakeMouth):
+class BreakingMouth(TimedMouth):
+    """Its tenth call fails."""
+
     def decode(self, mels: Mel, features: Sequence[Features]) -> Picture:
-        raise OSError("the card fell off the bus")
+        if len(self.batches) == 9:
+            self.batches.append(0)
+            raise OSError("the card fell off the bus")
+        return super().decode(mels, features)
 
 
 def test_a_worker_that_fails_ends_the_step() -> None:
+    clock = SimulatedClock()
+    mouth = BreakingMouth(clock, 0.001, 0.001)
     with pytest.raises(OSError, match="fell off"):
-        carry(Stage(BrokenMouth(8), anchors=16), 100, 5.0, workers=2, clock=WallClock())
+        carry(Stage(mouth), 100, 5.0, workers=2, clock=clock)
+    # The other worker draws no more than it had taken.
+    assert len(mouth.batches) <= 11
