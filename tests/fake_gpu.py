@@ -115,8 +115,8 @@ class _Runtime:
     def __init__(self, trt: FakeTensorRt, logger: Any) -> None:
         self._trt, self._logger = trt, logger
 
-    def deserialize_cuda_engine(self, plan: bytes) -> "_Engine | None":
-        header, _, model = plan.partition(b"\n")
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> "_Engine | None":
+        header, _, model = serialized_engine.partition(b"\n")
         complaint = self._trt.refuses
         if not complaint and model.startswith(b"\x08"):  # its version, with which every ONNX file begins
             try:
@@ -297,6 +297,18 @@ class _Context:
     def _complain(self, what: str) -> bool:
         self._engine._logger.log(_Severity.ERROR, what)
         return False
+
+
+TWINS = {
+    "Runtime": _Runtime,
+    "ICudaEngine": _Engine,
+    "IExecutionContext": _Context,
+    "ILogger": _Logger,
+    "DataType": _DataType,
+    "TensorIOMode": _TensorIOMode,
+    "ExecutionContextAllocationStrategy": _Strategy,
+}
+"""The fakes by the names of what they stand in for."""
 
 
 def _port(value: Any, mode: _TensorIOMode) -> _Port:

@@ -16,10 +16,9 @@ from engine.errors import MissingToolError
 from engine.mouth import cuda as module
 from engine.mouth.cuda import CudaDevice, GpuError, Resource
 from engine.mouth.gpu import Gpu, find_gpu
-from tests.fake_cuda import A10, FakeCuda, GpuFault
+from tests.engine.mouth.gpu_rig import BYTES, Trip
+from tests.fake_cuda import A10, FakeCuda
 from tests.fake_gpu import FakeDevice
-
-SIZE = 1000
 
 
 @pytest.fixture
@@ -36,24 +35,8 @@ def device(cuda: FakeCuda) -> FakeDevice:
     return FakeDevice(cuda)
 
 
-class Trip:
-    """Up to the GPU, to another place there, and down again."""
-
-    def __init__(self, device: CudaDevice) -> None:
-        self.device = device
-        self.stream = device.stream()
-        self.up = device.host_array((SIZE,), np.uint8)
-        self.down = device.host_array((SIZE,), np.uint8)
-        self.here, self.there = device.allocate(SIZE), device.allocate(SIZE)
-
-    def queue(self) -> None:
-        self.device.copy(self.here.handle, self.up.ctypes.data, SIZE, self.stream)
-        self.device.copy(self.there.handle, self.here.handle, SIZE, self.stream)
-        self.device.copy(self.down.ctypes.data, self.there.handle, SIZE, self.stream)
-
-
 def noise(seed: int) -> Any:
-    return np.random.default_rng(seed).integers(0, 256, SIZE, np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, BYTES, np.uint8)
 
 
 def check_copies(device: CudaDevice) -> None:
@@ -122,7 +105,7 @@ def test_everything_is_given_back_once_nothing_holds_it(device: FakeDevice) -> N
 
 def test_what_is_dropped_during_a_capture_is_given_back_after_it(device: FakeDevice) -> None:
     trip = Trip(device)
-    dropped = [device.allocate(SIZE)]
+    dropped = [device.allocate(BYTES)]
     seen = []
 
     def work() -> None:
@@ -139,11 +122,11 @@ def test_what_is_dropped_during_a_capture_is_given_back_after_it(device: FakeDev
 
 def test_other_threads_free_and_allocate_during_a_capture(device: FakeDevice) -> None:
     trip = Trip(device)
-    other = [device.allocate(SIZE)]
+    other = [device.allocate(BYTES)]
 
     def elsewhere() -> None:
         other.clear()
-        other.append(device.allocate(2 * SIZE))
+        other.append(device.allocate(2 * BYTES))
 
     def work() -> None:
         thread = threading.Thread(target=elsewhere)
@@ -152,7 +135,7 @@ def test_other_threads_free_and_allocate_during_a_capture(device: FakeDevice) ->
         trip.queue()
 
     device.capture(trip.stream, work)
-    assert device.cuda.used == 4 * SIZE
+    assert device.cuda.used == 4 * BYTES
 
 
 def test_a_capture_that_fails_leaves_the_stream_usable(device: FakeDevice) -> None:
@@ -181,12 +164,12 @@ def test_a_capture_that_fails_leaves_the_stream_usable(device: FakeDevice) -> No
 
 
 def test_out_of_memory_has_a_sentence_of_its_own() -> None:
-    device = FakeDevice(FakeCuda(memory=3 * SIZE))
-    held = [device.allocate(SIZE) for _ in range(3)]
+    device = FakeDevice(FakeCuda(memory=3 * BYTES))
+    held = [device.allocate(BYTES) for _ in range(3)]
     with pytest.raises(GpuError, match="out of memory; load fewer presenters"):
-        device.allocate(SIZE)
+        device.allocate(BYTES)
     held.pop()
-    device.allocate(SIZE)
+    device.allocate(BYTES)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +187,7 @@ def test_every_refusal_names_the_function_in_one_sentence(device: FakeDevice, fu
 def test_a_refusal_in_the_garbage_collector_is_only_logged(
     device: FakeDevice, caplog: pytest.LogCaptureFixture
 ) -> None:
-    memory = [device.allocate(SIZE)]
+    memory = [device.allocate(BYTES)]
     device.cuda.fail["cudaFree"] = 101
     with caplog.at_level(logging.WARNING):
         memory.clear()
@@ -256,74 +239,6 @@ def test_without_cuda_bindings_the_command_to_install_them_is_told(monkeypatch: 
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(MissingToolError, match=r"pip install 'koubo\[gpu\]'"):
         CudaDevice(A10)
-
-
-# The fake itself: it must notice what a real GPU would not forgive.
-
-
-def test_the_fake_notices_memory_used_after_it_was_freed() -> None:
-    device = FakeDevice()
-    trip = Trip(device)
-    address = device.allocate(SIZE).handle
-    gc.collect()
-    with pytest.raises(GpuFault, match="after they were freed"):
-        device.copy(address, trip.here.handle, SIZE, trip.stream)
-
-
-def test_the_fake_notices_copies_over_the_edge() -> None:
-    device = FakeDevice()
-    trip = Trip(device)
-    with pytest.raises(GpuFault, match="no one's"):
-        device.copy(trip.there.handle, trip.here.handle, SIZE + 1, trip.stream)
-
-
-def test_the_fake_notices_pinned_memory_changed_before_its_copy() -> None:
-    device = FakeDevice()
-    trip = Trip(device)
-    trip.up[:] = 1
-    trip.queue()
-    trip.up[0] = 2
-    with pytest.raises(GpuFault, match="changed before it was copied"):
-        device.synchronize(trip.stream)
-
-
-def test_the_fake_notices_memory_freed_under_a_queued_copy() -> None:
-    device = FakeDevice()
-    trip = Trip(device)
-    trip.queue()
-    with pytest.raises(GpuFault, match="queued work uses"):
-        device.cuda.cudaFree(trip.there.handle)
-    device.synchronize(trip.stream)
-
-
-def test_the_fake_gives_garbage_to_those_who_do_not_wait(device: FakeDevice) -> None:
-    trip = Trip(device)
-    trip.down[:] = trip.up[:] = 5
-    trip.queue()
-    assert (trip.down == 255).all()
-    device.synchronize(trip.stream)
-    assert (trip.down == 5).all()
-
-
-def test_streams_of_the_fake_take_turns_by_chance() -> None:
-    orders = set()
-    for seed in range(8):
-        device = FakeDevice(FakeCuda(seed=seed))
-        first, second = device.stream(), device.stream()
-        places = [device.allocate(SIZE), device.allocate(SIZE)]
-        pinned = device.host_array((2, SIZE), np.uint8)
-        pinned[0], pinned[1] = 1, 2
-        for row, stream in enumerate((first, second)):
-            for place in places:
-                device.copy(place.handle, pinned[row].ctypes.data, SIZE, stream)
-        device.synchronize(first)
-        device.synchronize(second)
-        down = device.host_array((2, SIZE), np.uint8)
-        for row, place in enumerate(places):
-            device.copy(down[row].ctypes.data, place.handle, SIZE, first)
-        device.synchronize(first)
-        orders.add((int(down[0, 0]), int(down[1, 0])))
-    assert len(orders) > 1
 
 
 # The real library.
