@@ -11,7 +11,16 @@ from typing import Any
 
 from engine.errors import AvatarError, KouboError, MissingToolError
 from engine.mouth.batches import PROFILES
-from engine.mouth.engines import EngineKey, EngineStore, EngineUnusable, engine_key, report_path, write_whole
+from engine.mouth.cuda import CudaDevice, Device
+from engine.mouth.engines import (
+    ADVICE,
+    EngineKey,
+    EngineStore,
+    EngineUnusable,
+    engine_key,
+    report_path,
+    write_whole,
+)
 from engine.mouth.gpu import Gpu
 from engine.mouth.tensorrt import load_tensorrt, logger_for
 from trt_build.monitor import Phases, monitor
@@ -51,15 +60,17 @@ def build(
     *,
     store: EngineStore | None = None,
     trt: Any = None,
+    device: Device | None = None,
     force: bool = False,
     level: int | None = None,
     progress: Progress | None = None,
 ) -> list[Built]:
     """Engines of both parts of the mouth in the folder `mouth` for `gpu`; good ones are kept.
 
-    `force` builds anew, and so does a `level` (LEVELS), since no engine remembers its own. Raises
-    MissingToolError (no TensorRT, or an old one), AvatarError (no mouth, or TensorRT refuses it),
-    KouboError (the build fails). Ctrl-C leaves nothing half-written.
+    `force` builds anew, and so does a `level` (LEVELS), since no engine remembers its own. `trt` and `device`
+    stand in for the module tensorrt and for CUDA. Raises MissingToolError (no TensorRT, an old one, or no
+    CUDA), AvatarError (no mouth, or TensorRT refuses it), KouboError (the build fails). Ctrl-C leaves nothing
+    half-written.
     """
     trt = trt or tensorrt_to_build()
     store = store or EngineStore()
@@ -70,13 +81,14 @@ def build(
             plan = store.load(key)
             why = "A new one was asked for." if force or level is not None else None
         except EngineUnusable as error:
-            why = str(error)
+            why = str(error).replace(f"; {ADVICE}", "")
         if why is None:
             path = store.path(key)
             built.append(Built(part, path, None, 0.0, len(plan), read_report(report_path(path))))
         else:
             check(mouth, part)
-            task = _Task(trt, mouth / f"{part}.onnx", key, gpu, store, level)
+            device = device or CudaDevice(gpu)
+            task = _Task(trt, device, mouth / f"{part}.onnx", key, gpu, store, level)
             built.append(task.run(why, progress or _tell_nobody))
     return built
 
@@ -104,6 +116,7 @@ class _Task:
     """One engine to build."""
 
     trt: Any
+    device: Device
     model: Path
     key: EngineKey
     gpu: Gpu
@@ -111,6 +124,23 @@ class _Task:
     level: int | None
 
     def run(self, why: str, progress: Progress) -> Built:
+        """Builds, and tells how far it is. Ctrl-C gives up."""
+        what = self.key.part.replace("_", " ")
+        phases = Phases()
+        # TensorRT works in a thread of its own, so that Ctrl-C here never breaks into its C++.
+        with ThreadPoolExecutor(1) as pool:
+            building = pool.submit(self._build, why, phases)
+            try:
+                while not wait([building], _TELL_EVERY).done:
+                    progress(what, phases.share, {})
+            finally:
+                phases.stopped.set()
+        built = building.result()
+        progress(what, 1.0, {})
+        return built
+
+    def _build(self, why: str, phases: Phases) -> Built:
+        self.device.activate()
         started = time.monotonic()
         logger = logger_for(self.trt)
         builder = _builder(self.trt, logger)
@@ -118,7 +148,14 @@ class _Task:
         config = self._config(builder)
         self._add_profiles(builder, network, config)
         notes = self._read_timings(config)
-        plan = self._serialize(logger, builder, network, config, progress)
+        config.progress_monitor = monitor(self.trt, phases)
+        serialized = builder.build_serialized_network(network, config)
+        if serialized is None:
+            raise KouboError(
+                f"TensorRT {self.key.tensorrt} could not build {self.model} for {self.key.gpu} "
+                f"({first(logger.errors)}); free memory on the GPU, or update TensorRT and the driver."
+            )
+        plan = bytes(memoryview(serialized))
         path = self.store.save(self.key, plan)
         timings = config.get_timing_cache()
         if timings is not None:
@@ -172,27 +209,6 @@ class _Task:
             if content:
                 notes = (f"The timing cache {self._timings} is not of this GPU; it starts anew.",)
         return notes
-
-    def _serialize(self, logger: Any, builder: Any, network: Any, config: Any, progress: Progress) -> bytes:
-        what = self.key.part.replace("_", " ")
-        phases = Phases()
-        config.progress_monitor = monitor(self.trt, phases)
-        # The builder works in a thread of its own, so that Ctrl-C here never breaks into its C++.
-        with ThreadPoolExecutor(1) as pool:
-            building = pool.submit(builder.build_serialized_network, network, config)
-            try:
-                while not wait([building], _TELL_EVERY).done:
-                    progress(what, phases.share, {})
-            finally:
-                phases.stopped.set()
-        plan = building.result()
-        if plan is None:
-            raise KouboError(
-                f"TensorRT {self.key.tensorrt} could not build {self.model} for {self.key.gpu} "
-                f"({first(logger.errors)}); free memory on the GPU, or update TensorRT and the driver."
-            )
-        progress(what, 1.0, {})
-        return bytes(memoryview(plan))
 
 
 def _builder(trt: Any, logger: Any) -> Any:

@@ -19,6 +19,9 @@ from engine.paths import cache_folder
 KEPT = 16
 """Engines kept of one part for one GPU: several mouths, each for a few drivers and versions of TensorRT."""
 
+ADVICE = "build one for this machine with `koubo build`"
+"""How the sentences of EngineUnusable end."""
+
 _MAGIC = b"KOUBO ENGINE 1\n"
 _LONGEST_HEADER = 1 << 16
 
@@ -80,23 +83,21 @@ class EngineStore:
         except FileNotFoundError:
             raise EngineUnusable(self._why_none(key)) from None
         except OSError as error:
-            raise EngineUnusable(
-                f"The engine {path} cannot be read ({error.strerror}); {_ADVICE}."
-            ) from error
+            raise EngineUnusable(f"The engine {path} cannot be read ({error.strerror}); {ADVICE}.") from error
         with file:
             header = _read_header(file)
             plan = file.read()
         if header is None:
-            raise EngineUnusable(f"The engine {path} is damaged; {_ADVICE}.")
+            raise EngineUnusable(f"The engine {path} is damaged; {ADVICE}.")
         found, size, sha256 = header
         if found != key:
-            raise EngineUnusable(f"{_difference(found, key)}; {_ADVICE}.")
+            raise EngineUnusable(f"{_difference(found, key)}; {ADVICE}.")
         if len(plan) < size:
             raise EngineUnusable(
-                f"The engine {path} is cut short: {len(plan)} of {size} bytes are there; {_ADVICE}."
+                f"The engine {path} is cut short: {len(plan)} of {size} bytes are there; {ADVICE}."
             )
         if hashlib.sha256(plan).hexdigest() != sha256:
-            raise EngineUnusable(f"The engine {path} is damaged: its bytes have changed; {_ADVICE}.")
+            raise EngineUnusable(f"The engine {path} is damaged: its bytes have changed; {ADVICE}.")
         return plan
 
     def save(self, key: EngineKey, plan: bytes) -> Path:
@@ -134,13 +135,13 @@ class EngineStore:
         same_model = [other for other in others if other.model == key.model]
         if same_model:
             nearest = min(same_model, key=lambda other: len(_differing(other, key)))
-            return f"{_difference(nearest, key)}; {_ADVICE}."
+            return f"{_difference(nearest, key)}; {ADVICE}."
         if others:
             return (
                 f"There is no engine of this {_spoken(key.part)} yet: those in {self.folder} were built for "
-                f"other mouths, or for this one before its model changed; {_ADVICE}."
+                f"other mouths, or for this one before its model changed; {ADVICE}."
             )
-        return f"There is no engine of the {_spoken(key.part)} in {self.folder} yet; {_ADVICE}."
+        return f"There is no engine of the {_spoken(key.part)} in {self.folder} yet; {ADVICE}."
 
 
 def report_path(engine: Path) -> Path:
@@ -158,14 +159,12 @@ def write_whole(path: Path, *pieces: bytes) -> None:
         part.replace(path)
     except OSError as error:
         raise KouboError(
-            f"{path} cannot be written ({error.strerror}); make room, or name another folder with KOUBO_CACHE."
+            f"{path} cannot be written ({error.strerror}); make room, or name another folder with "
+            "KOUBO_CACHE."
         ) from error
     finally:
         if part.is_file():
             part.unlink()
-
-
-_ADVICE = "build one for this machine with `koubo build`"
 
 
 def _read_header(file: BinaryIO) -> tuple[EngineKey, int, str] | None:

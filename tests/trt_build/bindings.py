@@ -25,7 +25,7 @@ _ROOT = Path(__file__).parents[2]
 
 def compile_stub(folder: Path, version: str) -> None:
     """Writes the stub under the names that the bindings of this version load, such as libnvinfer.so.11."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("needs a C compiler")
     for name in _LIBRARIES:

@@ -6,6 +6,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -13,12 +14,15 @@ import pytest
 from engine.errors import AvatarError, KouboError, MissingToolError
 from engine.mouth.batches import PROFILES
 from engine.mouth.engines import EngineStore, engine_key, report_path
+from engine.mouth.gpu import Gpu, find_gpu
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER
 from engine.mouth.tensors import DECODER, ENCODER
 from tests.fake_builder import FakeBuilding
-from tests.fake_cuda import A10
+from tests.fake_cuda import A10, FakeCuda
+from tests.fake_gpu import FakeDevice
 from tests.tiny_mouth import write_tiny_mouth
-from trt_build.build import build, parse, tensorrt_to_build
+from trt_build.build import Built, parse, tensorrt_to_build
+from trt_build.build import build as real_build
 
 VERSIONS = ("10.16.1.11", "11.4.0.106")
 H200 = replace(A10, name="NVIDIA H200", capability="9.0", memory=141 << 30)
@@ -32,6 +36,10 @@ def mouth(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> EngineStore:
     return EngineStore(tmp_path / "engines")
+
+
+def build(mouth: Path, gpu: Gpu, *, trt: FakeBuilding, **options: Any) -> list[Built]:
+    return real_build(mouth, gpu, trt=trt, device=FakeDevice(trt.cuda, gpu), **options)
 
 
 def files(store: EngineStore, ending: str = "*") -> list[str]:
@@ -67,6 +75,20 @@ def test_the_builder_is_configured(mouth: Path, store: EngineStore) -> None:
         assert len(config.profiles) == len(PROFILES)
 
 
+def test_the_card_that_was_asked_for_is_used(mouth: Path, store: EngineStore) -> None:
+    trt = FakeBuilding()
+    trt.cuda = FakeCuda("NVIDIA T4", A10.name)
+    used = []
+    trt.during = lambda: used.append(trt.cuda.current)
+    build(mouth, A10, store=store, trt=trt)
+    assert set(used) == {1}
+
+
+def test_cuda_has_to_see_the_card(mouth: Path, store: EngineStore) -> None:
+    with pytest.raises(MissingToolError, match="CUDA sees NVIDIA A10 but not the NVIDIA H200"):
+        build(mouth, H200, store=store, trt=FakeBuilding())
+
+
 def test_a_small_card_keeps_three_quarters_for_others(mouth: Path, store: EngineStore) -> None:
     trt = FakeBuilding()
     build(mouth, replace(A10, memory=4 << 30), store=store, trt=trt)
@@ -89,7 +111,7 @@ def test_good_engines_are_kept(mouth: Path, store: EngineStore) -> None:
 def test_a_new_one_can_be_asked_for(mouth: Path, store: EngineStore, options: dict[str, int]) -> None:
     trt = FakeBuilding()
     build(mouth, A10, store=store, trt=trt)
-    built = build(mouth, A10, store=store, trt=trt, **options)  # type: ignore[arg-type]
+    built = build(mouth, A10, store=store, trt=trt, **options)
     assert [part.why for part in built] == ["A new one was asked for."] * 2
     assert len(trt.built) == 4
 
@@ -240,7 +262,9 @@ def test_an_unreadable_timing_cache_is_no_hindrance(
 
 
 def test_timings_that_tensorrt_does_not_want_start_anew(mouth: Path, store: EngineStore) -> None:
-    build(mouth, A10, store=store, trt=FakeBuilding(gpu="another stepping of the card"))
+    trt = FakeBuilding()
+    trt.gpu = "another stepping of the card"
+    build(mouth, A10, store=store, trt=trt)
     built = build(mouth, A10, store=store, trt=FakeBuilding(), force=True)
     assert "is not of this GPU; it starts anew" in built[0].notes[0]
     assert built[1].notes == ()
@@ -357,7 +381,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
 def test_without_tensorrt(monkeypatch: pytest.MonkeyPatch, mouth: Path) -> None:
     _module(monkeypatch, None)
     with pytest.raises(MissingToolError, match="pip install"):
-        build(mouth, A10)
+        real_build(mouth, A10)
 
 
 def test_an_old_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,3 +403,28 @@ def test_everything_goes_to_koubos_cache(
     monkeypatch.setenv("KOUBO_CACHE", str(tmp_path / "cache"))
     built = build(mouth, A10, trt=FakeBuilding())
     assert {part.engine.parent for part in built} == {tmp_path / "cache" / "engines"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("level", [None, 0])
+def test_a_real_gpu(mouth: Path, store: EngineStore, level: int | None) -> None:
+    try:
+        gpu, trt = find_gpu(), tensorrt_to_build()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    told: list[float] = []
+    built = real_build(mouth, gpu, store=store, level=level, progress=lambda _, share, __: told.append(share))
+    assert told[-1] == 1
+    for part in built:
+        assert part.notes == ()
+        assert part.report is not None
+        assert part.report.layers > 0
+        assert part.report.types.get("f16", 0) > 0
+        assert len(part.report.profile_memory) == len(PROFILES)
+        assert part.report.memory >= max(part.report.profile_memory)
+        key = engine_key(mouth, part.part, gpu, trt.__version__)
+        assert store.load(key) == part.engine.read_bytes()[-part.bytes :]
+    # What was measured is taken up, and good engines are kept.
+    again = real_build(mouth, gpu, store=store, force=True)
+    assert [part.notes for part in again] == [(), ()]
+    assert [part.why for part in real_build(mouth, gpu, store=store)] == [None, None]

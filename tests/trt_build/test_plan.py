@@ -17,6 +17,7 @@ from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, file_ha
 from engine.mouth.tensors import DECODER, ENCODER
 from tests.fake_builder import FakeBuilding
 from tests.fake_cuda import A10
+from tests.fake_gpu import FakeDevice
 from tests.tiny_mouth import write_tiny_mouth
 from trt_build.build import build
 from trt_build.plan import UNKNOWN, check, plan, refuse
@@ -75,7 +76,7 @@ def test_the_key_and_the_engine_with_a_gpu(mouth: Path, tmp_path: Path) -> None:
         "There is no engine of the face encoder",
         "There is no engine of the mouth decoder",
     ]
-    build(mouth, A10, store=store, trt=trt)
+    build(mouth, A10, store=store, trt=trt, device=FakeDevice(trt.cuda))
     after = plan(mouth, gpu=A10, tensorrt=version, store=store)
     assert [part.state for part in after] == [f"kept in {store.path(part.key)}" for part in after]
     other = plan(mouth, gpu=replace(A10, driver="1"), tensorrt=version, store=store)

@@ -25,13 +25,18 @@ from engine.mouth.engines import EngineStore, engine_key
 from engine.mouth.gpu import Gpu
 from trt_build.build import build
 
+class NoDevice:
+    def activate(self):
+        pass
+
 mouth, store = Path(sys.argv[1]), EngineStore(Path(sys.argv[2]))
 gpu = Gpu(0, "NVIDIA RTX 4090", "8.9", "580.65.06", 24 << 30)
 shares = {}
 def tell(what, share, figures):
     shares.setdefault(what, []).append(share)
 try:
-    built = build(mouth, gpu, store=store, trt=trt, progress=tell, **json.loads(sys.argv[3]))
+    options = json.loads(sys.argv[3])
+    built = build(mouth, gpu, store=store, trt=trt, device=NoDevice(), progress=tell, **options)
 except KouboError as error:
     print(json.dumps({"error": type(error).__name__, "sentence": str(error)}))
     raise SystemExit
@@ -53,10 +58,14 @@ from trt_build.build import build
 def tell(what, share, figures):
     raise KeyboardInterrupt
 
+class NoDevice:
+    def activate(self):
+        pass
+
 mouth, store = Path(sys.argv[1]), EngineStore(Path(sys.argv[2]))
 gpu = Gpu(0, "NVIDIA RTX 4090", "8.9", "580.65.06", 24 << 30)
 try:
-    build(mouth, gpu, store=store, trt=trt, progress=tell)
+    build(mouth, gpu, store=store, trt=trt, device=NoDevice(), progress=tell)
 except KeyboardInterrupt:
     print(json.dumps({"files": [path.name for path in store.folder.glob("*")]}))
 """
