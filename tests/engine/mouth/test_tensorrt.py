@@ -30,8 +30,9 @@ from tests.engine.mouth.gpu_rig import (
     mels,
     run_together,
 )
-from tests.fake_cuda import FakeCuda
-from tests.fake_gpu import no_faults
+from tests.fake_builder import FakeBuilding
+from tests.fake_cuda import A10, FakeCuda
+from tests.fake_gpu import FakeDevice, no_faults
 from trt_build.build import build
 
 # What it draws.
@@ -47,6 +48,19 @@ def test_pictures_are_those_of_onnx_runtime(
         for count in COUNTS:
             for seed in (1, 5, 9):  # run, launched as a graph, and once more
                 check_pictures(mouth, reference, count, seed)
+
+
+@pytest.mark.parametrize("version", ["10.16.1.11", "11.4.0.106"])
+def test_what_koubo_builds_is_what_it_runs(
+    reference: Reference, rig: Rig, tmp_path: Path, version: str
+) -> None:
+    trt = FakeBuilding(version)
+    store = EngineStore(tmp_path)
+    build(rig.folder, A10, store=store, trt=trt)
+    with no_faults(trt.cuda):
+        mouth = rig.open(store=store, trt=trt, device=FakeDevice(trt.cuda))
+        for seed in range(2):
+            check_pictures(mouth, reference, 9, seed)
 
 
 def test_the_features_of_a_face_are_its_maps_on_the_gpu(rig: Rig, reference: Reference) -> None:
