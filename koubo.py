@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from commands import avatar, bench, dataset, doctor, evaluate, export, studio, train
+from commands import avatar, bench, build, dataset, doctor, evaluate, export, studio, train
 from commands.terminal import Runtime, console, progress, say
 from engine.errors import KouboError
 
@@ -25,6 +25,7 @@ for name, group in (
 ):
     app.add_typer(group, name=name)
 app.command("export")(export.export)
+app.command("build")(build.build)
 app.command("doctor")(doctor.doctor)
 
 

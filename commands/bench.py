@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from commands.terminal import Json, console, progress, shipped_mouth, show
+from commands.terminal import Json, Runtime, console, progress, shipped_mouth, show
 from engine.errors import KouboError, MissingToolError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
@@ -32,6 +33,9 @@ def bench_mouth(
     ] = None,
     frames: Annotated[int, typer.Option(help="Calls to time at each batch.", min=10)] = 300,
     seconds: Annotated[float, typer.Option(help="Longest time at each batch.", min=0.1)] = 20.0,
+    card: Annotated[
+        str | None, typer.Option(help="Tell the limits of this card, such as 'NVIDIA H200', instead of ours.")
+    ] = None,
     save: Save = None,
     against: Against = None,
     plot: Plot = None,
@@ -40,8 +44,11 @@ def bench_mouth(
     """Milliseconds and pictures a second of a mouth's live half, by runtime and batch."""
     from engine.mouth.choose import AUTO, RUNTIMES, open_runtime
     from trt_build.bench import bench_runtimes
+    from trt_build.cost import CARDS
     from trt_build.plot import plot_mouth
 
+    if card and card not in CARDS:
+        raise KouboError(f"The peak of {card!r} is not known; known are {', '.join(CARDS)}.")
     folder = _mouth(model)
     batches = _batches(batch) if batch else None
     report = _Report("bench mouth", save, against, plot, plot_mouth)
@@ -61,7 +68,7 @@ def bench_mouth(
             seconds=seconds,
             progress=tell,
         )
-    report.finish(figures | _cost(folder), as_json, _mouth_tables)
+    report.finish(figures | _cost(folder, card=card), as_json, _mouth_tables)
 
 
 @app.command("gpu")
@@ -117,13 +124,17 @@ def bench_gpu(
 def bench_live(
     sessions: Annotated[int, typer.Option(help="Sessions at once.", min=1)] = 2,
     seconds: Annotated[float, typer.Option(help="How long to measure.", min=2)] = 20.0,
+    runtime: Runtime = None,
     save: Save = None,
     against: Against = None,
     as_json: Json = False,
 ) -> None:
     """Delay and punctuality of live sessions over real WebRTC connections."""
-    from streaming.bench import bench_live as run
+    from engine.mouth.choose import AUTO
+    from streaming.bench import bench_live as measure
+    from streaming.bench import server_command
 
+    run = partial(measure, command=partial(server_command, runtime=runtime or AUTO))
     report = _Report("bench live", save, against)
     with console.status(f"{sessions} sessions for {seconds:g} s"):
         figures = run(sessions, seconds)
@@ -146,8 +157,8 @@ def _batches(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _cost(mouth: Path, *, gpu: bool = True) -> dict[str, Any]:
-    """What the mouth costs and the limits of this card, or why they are not known."""
+def _cost(mouth: Path, *, gpu: bool = True, card: str | None = None) -> dict[str, Any]:
+    """What the mouth costs and the limits of `card` or of this GPU, or why they are not known."""
     from engine.mouth.batches import LADDER
     from engine.mouth.gpu import find_gpu
     from trt_build.cost import mouth_cost, roofline
@@ -160,13 +171,13 @@ def _cost(mouth: Path, *, gpu: bool = True) -> dict[str, Any]:
     if not gpu:
         return known | {"no_roofline": "A processor has no published peak for it."}
     try:
-        name = find_gpu().name
+        name = card or find_gpu().name
     except MissingToolError as error:
         return known | {"no_roofline": str(error)}
     lines = roofline(cost.decoder, name, LADDER)
     if lines is None:
         return known | {"no_roofline": f"The peak of {name} is not in Koubo's table."}
-    return known | {"roofline": [asdict(line) | {"streams": line.streams} for line in lines]}
+    return known | {"card": name, "roofline": [asdict(line) | {"streams": line.streams} for line in lines]}
 
 
 class _Report:
@@ -219,13 +230,13 @@ class _Report:
 
 def _mouth_tables(figures: dict[str, Any]) -> None:
     table = Table(title=f"Live half of {figures['model']}: milliseconds a call")
-    for name in ("runtime", "faces", "p50", "p95", "p99", "pictures/s", "first call", "calls"):
+    for name in ("runtime", "faces", "p50", "p95", "p99", "pictures/s", "first"):
         table.add_column(name, justify="left" if name == "runtime" else "right", no_wrap=True)
     for name, report in figures["runtimes"].items():
         for size, step in report["batches"].items():
             spent = [f"{value:.2f}" for value in step["ms"].values()]
             rate, first = f"{step['per_second']:,.1f}", f"{step['first_ms']:.1f}"
-            table.add_row(f"{name} {report['precision']}", size, *spent, rate, first, str(step["calls"]))
+            table.add_row(f"{name} {report['precision']}", size, *spent, rate, first)
     Console().print(table)
     _notes(figures)
 
@@ -255,7 +266,7 @@ def _notes(figures: dict[str, Any]) -> None:
     if figures["roofline"]:
         least, most = figures["roofline"][0], figures["roofline"][-1]
         out.print(
-            f"No program on this card beats {1000 * least['floor']:.1f} us for one face, "
+            f"No program on an {figures['card']} beats {1000 * least['floor']:.1f} us for one face, "
             f"{1000 * most['floor']:.0f} us for {most['batch']}: {most['streams']:,} streams."
         )
     missing: dict[str, list[str]] = {}
@@ -266,6 +277,11 @@ def _notes(figures: dict[str, Any]) -> None:
         out.print(f"[dim]no {', '.join(names)}:[/] {escape(reason)}")
 
 
+def _figure(name: str) -> str:
+    """`runtimes.openvino.batches.1.ms.p50` as people say it."""
+    return name.removeprefix("runtimes.").replace(".batches.", ", faces ").replace(".", " ")
+
+
 def _comparison(changes: list[Any], lines: list[str], date: str) -> None:
     table = Table(title=f"Against the run of {date}")
     for name in ("figure", "then", "now", "now/then", ""):
@@ -274,7 +290,7 @@ def _comparison(changes: list[Any], lines: list[str], date: str) -> None:
     for change in changes:
         ratio = f"{change.ratio:.2f}" if change.ratio is not None else "-"
         verdict = f"[{colours[change.verdict]}]{change.verdict or 'same'}[/]"
-        table.add_row(change.figure, f"{change.before:g}", f"{change.now:g}", ratio, verdict)
+        table.add_row(_figure(change.figure), f"{change.before:g}", f"{change.now:g}", ratio, verdict)
     Console().print(table)
     for line in lines:
         Console(highlight=False, soft_wrap=True).print(f"[yellow]other[/] {escape(line)}")

@@ -47,12 +47,15 @@ _SURE = 0.6
 _HTTP_TIMEOUT_S = 20.0
 
 
-def _command(port: int) -> list[str]:
-    return [sys.executable, "-c", f"from streaming.server import serve; serve('127.0.0.1', {port})"]
+def server_command(port: int, runtime: str = "auto") -> list[str]:
+    """What starts a server on loopback whose mouths run on `runtime`."""
+    start = f"serve('127.0.0.1', {port}, Settings(runtime={runtime!r}))"
+    imports = "from streaming.server import serve; from streaming.settings import Settings"
+    return [sys.executable, "-c", f"{imports}; {start}"]
 
 
 def bench_live(
-    sessions: int, seconds: float, command: Callable[[int], list[str]] = _command
+    sessions: int, seconds: float, command: Callable[[int], list[str]] = server_command
 ) -> dict[str, Any]:
     """Measure `sessions` sessions at once for `seconds` seconds; `command(port)` starts the server.
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from commands.bench import app
 from commands.terminal import shipped_mouth
 from engine.errors import KouboError, MissingToolError
+from engine.mouth.batches import LADDER
 from engine.mouth.gpu import Gpu
 from engine.mouth.runtime import MouthRuntime
 from tests.fakes import FakeMouth
@@ -208,7 +209,7 @@ def test_two_workers_wait_for_each_other_on_one_card(mouth: Path) -> None:
     done = koubo_bench("gpu", "--mouth", mouth)
     assert "p99 is" in done.stdout
     assert "streams in time." in done.stdout
-    assert "No program on this card beats" in done.stdout
+    assert "No program on an NVIDIA H200 beats" in done.stdout
     assert figures("gpu", "--mouth", mouth)["streams"] == pytest.approx(56, abs=2)
 
 
@@ -218,6 +219,14 @@ def test_a_card_without_a_runtime_gives_the_reasons(
     runtimes["torch"] = "PyTorch is not installed."
     with pytest.raises(KouboError, match=r"for TensorRT\. PyTorch is not installed\."):
         koubo_bench("gpu", "--mouth", mouth)
+
+
+def test_the_limits_of_a_card_that_is_elsewhere_are_told(mouth: Path) -> None:
+    found = figures("mouth", "--mouth", mouth, "--card", "NVIDIA L4", "--frames", "10")
+    assert found["card"] == "NVIDIA L4"
+    assert [line["batch"] for line in found["roofline"]] == list(LADDER)
+    with pytest.raises(KouboError, match="NVIDIA L4"):
+        koubo_bench("mouth", "--mouth", mouth, "--card", "Voodoo 2")
 
 
 def test_a_card_that_nobody_knows_has_no_roofline(
@@ -247,7 +256,7 @@ def test_the_measure_can_be_tried_on_a_cpu_and_says_so(
 def test_live_runs_are_saved_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     delays: Sequence[float] = (150.0, 100.0)
     measured = iter({"sessions": 2, "mic_to_mouth_ms": {"p50": delay}} for delay in delays)
-    monkeypatch.setattr("streaming.bench.bench_live", lambda sessions, seconds: next(measured))
+    monkeypatch.setattr("streaming.bench.bench_live", lambda sessions, seconds, command: next(measured))
     saved = tmp_path / "live.json"
     assert figures("live", "--save", saved) == {"sessions": 2, "mic_to_mouth_ms": {"p50": 150.0}}
     (change,) = figures("live", "--against", saved)["against"]
