@@ -122,7 +122,7 @@ class TorchMouth:
                     raise
                 except RuntimeError as error:
                     raise KouboError(
-                        f"PyTorch could not compile the mouth ({_first_line(error)}); run it uncompiled, or "
+                        f"PyTorch could not compile the mouth ({_reason(error)}); run it uncompiled, or "
                         "install the C++ compiler or Triton that torch.compile needs."
                     ) from error
             if self._stream is not None:
@@ -223,7 +223,7 @@ def _check(device: str) -> None:
         from engine.mouth import onnx_torch  # noqa: F401
     except (ImportError, OSError) as error:
         raise MissingToolError(
-            f"The PyTorch runtime needs PyTorch and ONNX ({_first_line(error)}); install them with "
+            f"The PyTorch runtime needs PyTorch and ONNX ({_reason(error)}); install them with "
             "`pip install torch onnx`."
         ) from error
     if torch.device(device).type == "cpu":
@@ -243,10 +243,12 @@ def _check(device: str) -> None:
         (torch.ones(1, device=device) + 1).item()
     except RuntimeError as error:
         raise MissingToolError(
-            f"PyTorch {torch.__version__} cannot compute on {device} ({_first_line(error)}); free the card, "
+            f"PyTorch {torch.__version__} cannot compute on {device} ({_reason(error)}); free the card, "
             "or install a build of PyTorch for it."
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def _reason(error: BaseException) -> str:
+    """The first line of an error's text that says something; "backend raised:" announces one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line.rstrip(".") for line in lines if not line.endswith(":")), type(error).__name__)

@@ -70,15 +70,11 @@ def save(
     opset: int = 20,
 ) -> Path:
     """Writes a network whose batch is free; what its outputs are is left open."""
+    kind_of = helper.np_dtype_to_tensor_dtype
     graph = helper.make_graph(
         nodes,
         "case",
-        [
-            helper.make_tensor_value_info(
-                tensor.name, helper.np_dtype_to_tensor_dtype(tensor.dtype), ["n", *tensor.shape]
-            )
-            for tensor in inputs
-        ],
+        [helper.make_tensor_value_info(t.name, kind_of(t.dtype), ["n", *t.shape]) for t in inputs],
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -137,7 +133,9 @@ CASES = {
     "unsqueeze unordered": Case("Unsqueeze", ((5,),), {"axes": numbers(3, 1)}),
     "reshape": Case("Reshape", constants={"to": numbers(-1, 168)}),
     "reshape copies": Case("Reshape", constants={"to": numbers(0, 0, -1)}),
-    "reshape by zero": Case("Reshape", constants={"to": numbers(-1, 4, 42)}, attributes={"allowzero": 1}),
+    "reshape without copies": Case(
+        "Reshape", constants={"to": numbers(-1, 4, 42)}, attributes={"allowzero": 1}
+    ),
     "slice": Case("Slice", constants={"a": numbers(3), "b": numbers(2**63 - 1), "c": numbers(2)}),
     "slice from the end": Case("Slice", constants={"a": numbers(-3), "b": numbers(-1), "c": numbers(-1)}),
     "slice twice": Case(
@@ -283,6 +281,8 @@ def refusal(case: Case, path: Path, outputs: list[Tensor] | None = None) -> str:
 UNUSABLE = {
     "know the operator Erf": Case("Erf", dtype=np.float32),
     "operator set 16 is older": Case("Relu", opset=16),
+    "[1, 16]": Case("Reshape", ((8,),), {"to": numbers(1, 16)}),
+    "[0, 4, 42]": Case("Reshape", constants={"to": numbers(0, 4, 42)}, attributes={"allowzero": 1}),
     "runs backwards": Case(
         "Slice", constants={"a": numbers(5), "b": numbers(0), "c": numbers(3), "d": numbers(-1)}
     ),
@@ -342,10 +342,8 @@ def test_another_input_than_promised_is_refused(
 
 
 def test_a_batch_that_is_not_free_is_refused(tmp_path: Path) -> None:
-    case = Case("Reshape", ((8,),), {"to": numbers(1, 16)})
-    assert "invalid for input" in refusal(case, tmp_path / "case.onnx")
-    case = Case("ReduceMean", constants={"axes": numbers(0)})
-    sentence = refusal(case, tmp_path / "case.onnx")
+    mixed = Case("ReduceMean", constants={"axes": numbers(0)})
+    sentence = refusal(mixed, tmp_path / "case.onnx")
     assert "made0 is float16 (1, 4, 7, 6), not float16 (n, 4, 7, 6)" in sentence
     path, inputs, outputs = small_network(tmp_path / "small.onnx")
     model = onnx.load(str(path))

@@ -3,8 +3,11 @@
 import functools
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +16,7 @@ import torch
 
 import engine.mouth
 from engine.errors import AvatarError, KouboError, MissingToolError
+from engine.mouth import torch_cuda
 from engine.mouth.batches import LADDER
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, read_sheet
 from engine.mouth.torch_cuda import TorchMouth
@@ -136,6 +140,28 @@ def test_threads_do_not_mix_their_pictures(mouth: TorchMouth) -> None:
     check_threads(mouth)
 
 
+def test_one_caller_draws_at_a_time(mouth: TorchMouth, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most = 0, 0
+    honest = torch_cuda._Slot.draw
+
+    def slow(*given: Any) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.02)
+        honest(*given)
+        inside -= 1
+
+    features = mouth.encode(faces(1, SIZE))
+    monkeypatch.setattr(torch_cuda._Slot, "draw", slow)
+    threads = [threading.Thread(target=mouth.decode, args=(LOUD, features)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
 def test_compiled_it_draws_the_same_in_every_size(
     folder: Path, mouth: TorchMouth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,10 +180,10 @@ def test_what_cannot_be_compiled_is_told_in_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise RuntimeError("Cannot find a working triton installation.\nMore about it.")
+        raise RuntimeError("backend='inductor' raised:\nCannot find a working triton.\nMore.")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
-    with pytest.raises(KouboError, match=r"could not compile .*\(Cannot find a working triton") as caught:
+    with pytest.raises(KouboError, match=r"could not compile .*\(Cannot find a working triton\)") as caught:
         draw(TorchMouth(folder, device="cpu", compiled=True), 1)
     assert "\n" not in str(caught.value)
 

@@ -137,6 +137,7 @@ def test_two_mouths_capture_at_the_same_time(on_gpu: TorchMouth) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")  # the compiler's own notes
 def test_compiled_on_a_gpu_it_draws_the_same(on_gpu: TorchMouth) -> None:
     compiled = TorchMouth(SHIPPED, compiled=True)
     for count in (1, 3):
