@@ -168,7 +168,7 @@ class _Engine:
         return self._ports[name].shape
 
     def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
-        return 1000 * (1 + profile_index) * self.num_io_tensors
+        return 500 * (1 + profile_index) * self.num_io_tensors
 
     def create_execution_context(self, strategy: _Strategy = _Strategy.STATIC) -> "_Context | None":
         if not isinstance(strategy, _Strategy):

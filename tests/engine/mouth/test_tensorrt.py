@@ -55,10 +55,10 @@ def test_what_koubo_builds_is_what_it_runs(
     reference: Reference, rig: Rig, tmp_path: Path, version: str
 ) -> None:
     trt = FakeBuilding(version)
-    store = EngineStore(tmp_path)
-    build(rig.folder, A10, store=store, trt=trt)
+    store, device = EngineStore(tmp_path), FakeDevice(trt.cuda)
+    build(rig.folder, A10, store=store, trt=trt, device=device)
     with no_faults(trt.cuda):
-        mouth = rig.open(store=store, trt=trt, device=FakeDevice(trt.cuda))
+        mouth = rig.open(store=store, trt=trt, device=device)
         for seed in range(2):
             check_pictures(mouth, reference, 9, seed)
 
