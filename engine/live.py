@@ -14,12 +14,10 @@ from engine.picture.paste import Paster
 from engine.picture.yuv import Frame
 from engine.speech.audio import SAMPLE_RATE, Samples, to_pcm16
 from engine.speech.buffer import SpeechBuffer
-from engine.speech.mel import MEL_BANDS, SILENCE, WINDOW_COLUMNS, Mel
+from engine.speech.mel import SILENT_WINDOW, Mel
 
 _RAMP = 1 / 3  # share of the mouth that one tick adds or takes: idle and speaking meet within three ticks
 _CUT_RAMP = 1 / 2  # after an interrupt
-
-_SILENT_WINDOW: Mel = np.full((MEL_BANDS, WINDOW_COLUMNS), SILENCE, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class LiveAvatar:
         with self._lock:
             ready, speaking = self._speech.ready, self._speech.voiced
             late = self._flowing and not ready and self._speech.backlog > 0
-            window = self._speech.window() if speaking else _SILENT_WINDOW
+            window = self._speech.window() if speaking else SILENT_WINDOW
             sound = self._speech.advance()
             self._flowing = (speaking if ready else late) and self._speech.backlog > 0
             self._move(speaking)

@@ -22,7 +22,7 @@ from engine.mouth.runtime import Features, MouthRuntime
 from engine.picture.video import read_i420
 from engine.picture.yuv import to_rgb
 from engine.speech.audio import Samples
-from engine.speech.mel import Mel
+from engine.speech.mel import SILENT_WINDOW, Mel
 from streaming.errors import Busy, NotFound
 
 logger = logging.getLogger(__name__)
@@ -137,6 +137,12 @@ class _Loaded:
     mouth: MouthRuntime
 
 
+def _rehearse(loaded: _Loaded) -> None:
+    """Computes the features, and draws once: a GPU prepares itself with the first picture."""
+    loaded.features.fill()
+    loaded.mouth.decode(SILENT_WINDOW[None], [loaded.features[0]])
+
+
 class EngineCast:
     """The avatars found by `engine.anchor.package`, with mouths opened by `open_mouth` (folder -> runtime).
 
@@ -179,7 +185,7 @@ class EngineCast:
         """Load the default avatar and compute its features; a fault is logged and told again by `enter`."""
         try:
             name, _ = await self.enter(None)
-            await asyncio.to_thread(self._loaded[name].features.fill)
+            await asyncio.to_thread(_rehearse, self._loaded[name])
         except KouboError as error:
             logger.warning("the default avatar is not ready: %s", error)
 

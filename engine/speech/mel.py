@@ -29,6 +29,9 @@ SILENCE = -MAX_ABS
 WINDOW_COLUMNS = 16
 """Columns of the window that draws one picture: 200 ms."""
 
+SILENT_WINDOW: Mel = np.full((MEL_BANDS, WINDOW_COLUMNS), SILENCE, np.float32)
+"""What a picture in silence is drawn from."""
+
 WINDOW_LEAD_TICKS = 3
 """The window of tick i starts this many ticks before it."""
 

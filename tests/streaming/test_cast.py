@@ -1,0 +1,53 @@
+"""The avatars of a server, on fake presenters."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.speech.mel import SILENT_WINDOW
+from streaming.cast import EngineCast
+from tests.fakes import FRAMES, FakeMouth
+
+
+@pytest.fixture
+def mouths() -> list[FakeMouth]:
+    return []
+
+
+@pytest.fixture
+def cast(avatars: Path, mouths: list[FakeMouth]) -> EngineCast:
+    def open_mouth(folder: Path) -> FakeMouth:
+        mouths.append(FakeMouth())
+        return mouths[-1]
+
+    return EngineCast(open_mouth, "fake")
+
+
+async def test_the_default_avatar_is_ready_before_anybody_asks(
+    cast: EngineCast, mouths: list[FakeMouth]
+) -> None:
+    await cast.warm_up()
+    (mouth,) = mouths
+    assert mouth.encoded == FRAMES
+    assert len(mouth.mels) == 1
+    np.testing.assert_array_equal(mouth.mels[0], SILENT_WINDOW)
+    await cast.enter("fake")
+    assert mouth.encoded == FRAMES
+
+
+async def test_avatars_are_loaded_once_and_only_when_asked_for(
+    cast: EngineCast, mouths: list[FakeMouth]
+) -> None:
+    assert [info.name for info in cast.list() if info.name in ("fake", "other")] == ["fake", "other"]
+    assert mouths == []
+    await cast.enter("fake")
+    await cast.enter("fake")
+    assert len(mouths) == 1
+
+
+async def test_a_default_that_is_missing_is_logged_and_stops_nothing(
+    avatars: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await EngineCast(lambda folder: FakeMouth(), "nobody").warm_up()
+    assert "nobody" in caplog.text
