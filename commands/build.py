@@ -44,11 +44,11 @@ def build(
     from trt_build.build import build as run
     from trt_build.build import tensorrt_to_build
 
-    gpu, trt = find_gpu(), tensorrt_to_build()
+    gpu, version = find_gpu(), tensorrt_to_build().__version__
     for folder in folders:
         with progress(folder.name, percent=True) as bar:
-            built = run(folder, gpu, trt=trt, force=force, level=level, progress=told(bar))
-        _show_built(f"{folder.name} on {gpu.name}, TensorRT {trt.__version__}", built)
+            built = run(folder, gpu, force=force, level=level, progress=told(bar))
+        _show_built(f"{folder.name} on {gpu.name}, TensorRT {version}", built)
 
 
 def _mouths(avatar: str | None, mouth: Path | None, model: str | None) -> list[Path]:

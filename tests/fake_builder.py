@@ -306,9 +306,6 @@ class _Engine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
-        return (3000, 5000, 7000)[profile_index]
-
     def create_engine_inspector(self) -> "_Engine":
         return self
 

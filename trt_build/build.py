@@ -67,11 +67,12 @@ def build(
 ) -> list[Built]:
     """Engines of both parts of the mouth in the folder `mouth` for `gpu`; good ones are kept.
 
-    `force` builds anew, and so does a `level` (LEVELS), since no engine remembers its own. `trt` and `device`
-    stand in for the module tensorrt and for CUDA. Raises MissingToolError (no TensorRT, an old one, or no
-    CUDA), AvatarError (no mouth, or TensorRT refuses it), KouboError (the build fails). Ctrl-C leaves nothing
-    half-written.
+    `force` builds anew, and so does a `level` (LEVELS), since no engine remembers its own. `trt` stands in
+    for the module tensorrt; then CUDA is left alone but for a `device` that is given too. Raises
+    MissingToolError (no TensorRT, an old one, or no CUDA), AvatarError (no mouth, or TensorRT refuses it),
+    KouboError (the build fails). Ctrl-C leaves nothing half-written.
     """
+    real = trt is None
     trt = trt or tensorrt_to_build()
     store = store or EngineStore()
     built = []
@@ -87,7 +88,8 @@ def build(
             built.append(Built(part, path, None, 0.0, len(plan), read_report(report_path(path))))
         else:
             check(mouth, part)
-            device = device or CudaDevice(gpu)
+            if real and device is None:
+                device = CudaDevice(gpu)
             task = _Task(trt, device, mouth / f"{part}.onnx", key, gpu, store, level)
             built.append(task.run(why, progress or _tell_nobody))
     return built
@@ -116,7 +118,7 @@ class _Task:
     """One engine to build."""
 
     trt: Any
-    device: Device
+    device: Device | None
     model: Path
     key: EngineKey
     gpu: Gpu
@@ -140,7 +142,8 @@ class _Task:
         return built
 
     def _build(self, why: str, phases: Phases) -> Built:
-        self.device.activate()
+        if self.device is not None:
+            self.device.activate()
         started = time.monotonic()
         logger = logger_for(self.trt)
         builder = _builder(self.trt, logger)

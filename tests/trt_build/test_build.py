@@ -16,6 +16,7 @@ from engine.mouth.batches import PROFILES
 from engine.mouth.engines import EngineStore, engine_key, report_path
 from engine.mouth.gpu import Gpu, find_gpu
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER
+from engine.mouth.tensorrt import logger_for
 from engine.mouth.tensors import DECODER, ENCODER
 from tests.fake_builder import FakeBuilding
 from tests.fake_cuda import A10, FakeCuda
@@ -276,7 +277,12 @@ def test_the_report_lies_beside_the_engine(mouth: Path, store: EngineStore) -> N
     report = built.report
     assert report is not None
     assert (report.layers, report.types) == (3, {"f16": 1, "f32": 1, "unknown": 1})
-    assert (report.memory, report.profile_memory) == (7000, [3000, 5000, 7000])
+    engine = trt.Runtime(logger_for(trt)).deserialize_cuda_engine(
+        store.load(engine_key(mouth, DECODER, A10, trt.__version__))
+    )
+    sizes = [engine.get_device_memory_size_for_profile_v2(number) for number in range(len(PROFILES))]
+    assert sizes == sorted(set(sizes))
+    assert (report.memory, report.profile_memory) == (engine.device_memory_size_v2, sizes)
     kept = json.loads(report_path(built.engine).read_text())
     assert kept["key"]["gpu"] == A10.name
     assert kept["inspector"]["Layers"][0]["LayerType"] == "CaskConvolution"

@@ -25,10 +25,6 @@ from engine.mouth.engines import EngineStore, engine_key
 from engine.mouth.gpu import Gpu
 from trt_build.build import build
 
-class NoDevice:
-    def activate(self):
-        pass
-
 mouth, store = Path(sys.argv[1]), EngineStore(Path(sys.argv[2]))
 gpu = Gpu(0, "NVIDIA RTX 4090", "8.9", "580.65.06", 24 << 30)
 shares = {}
@@ -36,7 +32,7 @@ def tell(what, share, figures):
     shares.setdefault(what, []).append(share)
 try:
     options = json.loads(sys.argv[3])
-    built = build(mouth, gpu, store=store, trt=trt, device=NoDevice(), progress=tell, **options)
+    built = build(mouth, gpu, store=store, trt=trt, progress=tell, **options)
 except KouboError as error:
     print(json.dumps({"error": type(error).__name__, "sentence": str(error)}))
     raise SystemExit
@@ -58,14 +54,10 @@ from trt_build.build import build
 def tell(what, share, figures):
     raise KeyboardInterrupt
 
-class NoDevice:
-    def activate(self):
-        pass
-
 mouth, store = Path(sys.argv[1]), EngineStore(Path(sys.argv[2]))
 gpu = Gpu(0, "NVIDIA RTX 4090", "8.9", "580.65.06", 24 << 30)
 try:
-    build(mouth, gpu, store=store, trt=trt, device=NoDevice(), progress=tell)
+    build(mouth, gpu, store=store, trt=trt, progress=tell)
 except KeyboardInterrupt:
     print(json.dumps({"files": [path.name for path in store.folder.glob("*")]}))
 """
