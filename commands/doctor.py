@@ -107,7 +107,14 @@ def _package(name: str, needed: str, extra: str, module: str | None = None) -> F
         return Finding(name, needed, "missing", f"not installed; `pip install '{extra}'` brings it")
     except (ImportError, OSError) as error:  # installed, but a library below it is not
         return Finding(name, needed, "missing", f"is installed but does not load ({error}); install it anew")
-    return Finding(name, needed, "ok", metadata.version(name))
+    return Finding(name, needed, "ok", _version(name))
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # installed by hand, as TensorRT often is
+        return "installed, of unknown version"
 
 
 def _face_model() -> str:

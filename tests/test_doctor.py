@@ -1,5 +1,7 @@
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -52,6 +54,12 @@ def test_an_absent_package_comes_with_what_brings_it(monkeypatch: pytest.MonkeyP
     finding = found("tensorrt")
     assert finding.state == "missing"
     assert "koubo[gpu]" in finding.says
+
+
+def test_a_package_that_no_installer_knows_counts_as_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    monkeypatch.setattr(doctor, "_runtime", lambda: "")
+    assert (found("tensorrt").state, found("tensorrt").says) == ("ok", "installed, of unknown version")
 
 
 def test_a_package_whose_libraries_are_missing_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

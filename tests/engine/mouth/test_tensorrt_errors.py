@@ -43,7 +43,7 @@ def test_the_installed_tensorrt_is_used(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     assert load_tensorrt().__version__ == "99"
-    monkeypatch.delitem(sys.modules, "tensorrt")
+    del sys.modules["tensorrt"]
 
 
 def test_without_a_driver_that_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
