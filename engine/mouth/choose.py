@@ -99,6 +99,6 @@ def _open(
     except EngineUnusable as error:
         if build is None:
             raise
-        tell(f"{error} Building it now; this takes a few minutes, once.")
+        tell(f"{error} This happens now by itself, once; it takes a few minutes.")
     build(mouth)
     return open_runtime(name, mouth)
