@@ -1,0 +1,1 @@
+"""Encoding: each codec once a session, whatever the number of receivers."""
