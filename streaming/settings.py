@@ -1,5 +1,7 @@
 """One typed settings object; every field can be set by an environment variable KOUBO_<NAME>."""
 
+from ipaddress import IPv4Network, IPv6Network
+
 from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -49,3 +51,12 @@ class Settings(BaseSettings):
 
     tick_workers: int = Field(default=2, ge=1)
     """Threads that compute ticks for all sessions together."""
+
+    outlet_schemes: tuple[str, ...] = ("rtmp", "rtmps", "srt", "udp", "https", "http")
+    """What outlets may speak; https and http are WHIP."""
+
+    outlet_hosts: tuple[str, ...] = ()
+    """The only hosts that outlets may send to, *.name for all below a name; any host when empty."""
+
+    outlet_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that outlets may send to (or listen in) although they are not public, such as 127.0.0.0/8."""
