@@ -51,6 +51,9 @@ def studio_anchor(
     character: Annotated[Path, typer.Option(help="GLB character with visemes.")],
     output: Annotated[Path, typer.Option(help="The MP4 to write; its pictures are kept beside it.")],
     seconds: Annotated[float, typer.Option(help="Length of the loop.", min=2, max=60)] = 11.0,
+    matte: Annotated[
+        bool, typer.Option(help="Its matte instead: white where the character is, for a clear background.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Head motion and blinks.")] = 0,
 ) -> None:
@@ -58,7 +61,9 @@ def studio_anchor(
     from training.studio.shots import render_anchor
 
     with progress("pictures") as bar:
-        render_anchor(character, output, seconds=seconds, workers=workers, seed=seed, progress=bar)
+        render_anchor(
+            character, output, seconds=seconds, matte=matte, workers=workers, seed=seed, progress=bar
+        )
     typer.echo(output)
 
 

@@ -38,7 +38,10 @@ _CHROMIUM_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Camera, light and background of a shot; lengths in metres, relative to the head bone."""
+    """Camera, light and background of a shot; lengths in metres, relative to the head bone.
+
+    With `matte` a picture shows not the character but how much of each pixel it covers, in grey.
+    """
 
     width: int
     height: int
@@ -54,6 +57,7 @@ class Look:
             "lamps": [["#fff1e0", 2.1, 0.8, 0.9, 1.6], ["#dfeaff", 0.8, -1.2, 0.4, 1.0]],
         }
     )
+    matte: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class StudioPage:
         self._page = page
 
     def render(self, specs: Sequence[FrameSpec]) -> list[bytes]:
-        """JPEG pictures of `specs`, in order."""
+        """Pictures of `specs`, in order: JPEG, mattes PNG."""
         encoded = self._page.evaluate("specs => studio.frames(specs)", [asdict(spec) for spec in specs])
         return [base64.b64decode(picture) for picture in encoded]
 

@@ -136,15 +136,22 @@ def render_anchor(
     *,
     seconds: float = ANCHOR_FRAMES / FRAME_RATE,
     look: Look = PORTRAIT,
+    matte: bool = False,
     seed: int = 0,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> None:
-    """Renders the idle loop of `character` as the video file `output`, frames kept beside it."""
+    """Renders the idle loop of `character` as the video file `output`, frames kept beside it.
+
+    With `matte`, the loop's matte instead (`engine.anchor.matte`): the same motion, seconds and seed.
+    """
     take = idle_loop(round(seconds * FRAME_RATE), seed)
     folder = output.with_suffix("")
-    jobs = [(folder / _name(i), take.spec(i)) for i in range(len(take))]
-    render_jobs(character, wall_of(character, look), jobs, workers=workers, progress=progress)
+    jobs = [
+        ((folder / _name(i)).with_suffix(".png" if matte else ".jpg"), take.spec(i)) for i in range(len(take))
+    ]
+    look = replace(wall_of(character, look), matte=matte)
+    render_jobs(character, look, jobs, workers=workers, progress=progress)
     write_video([path for path, _ in jobs], None, output)
 
 

@@ -74,3 +74,28 @@ def test_speaking_changes_the_mouth_and_nothing_else(data_folder: Path) -> None:
     assert changed.sum() > 300
     assert rows.min() > 120
     assert 50 < columns.min() < columns.max() < 210
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_matte_covers_the_character_and_leaves_the_wall_out(data_folder: Path) -> None:
+    import cv2
+    import numpy as np
+
+    character = data_folder / "characters" / "White_F_1_Busi.glb"
+    pictures = []
+    for matte in (False, True):
+        with stage(character, Look(256, 256, fov=20, matte=matte)) as page:
+            (encoded,) = page.render([FrameSpec({})])
+        pictures.append(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR))
+    colour, grey = pictures
+    assert colour is not None
+    assert grey is not None
+    assert np.ptp(grey, axis=2).max() == 0
+    assert grey[5, 5].max() == 0
+    assert grey[128, 128].min() == 255
+    # Where the matte ends the wall begins: the colour changes along its edge, more than elsewhere.
+    steps = np.abs(np.diff(colour.astype(int), axis=1)).max(axis=2)
+    edge = np.abs(np.diff(grey[..., 0].astype(int), axis=1)) > 128
+    assert edge.sum() > 200
+    assert np.median(steps[edge]) > 4 * np.median(steps[~edge])

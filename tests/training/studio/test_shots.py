@@ -121,3 +121,21 @@ def test_pairs_name_their_moment_and_code(tmp_path: Path) -> None:
 def test_pairs_need_speech(tmp_path: Path) -> None:
     with pytest.raises(BadMediaError, match="could be aligned"):
         render_pairs(CHARACTER, [], tmp_path, pairs=10, seed=1)
+
+
+def test_the_matte_of_an_anchor_is_the_same_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[bool, list[FrameSpec]]] = []
+
+    class Noted(FakeStage):
+        def render(self, specs: list[FrameSpec]) -> list[bytes]:
+            shown.append((self.look.matte, specs))
+            return super().render(specs)
+
+    monkeypatch.setattr(shots, "stage", Noted)
+    for name, matte in (("anchor", False), ("matte", True)):
+        render_anchor(
+            CHARACTER, tmp_path / f"{name}.mp4", seconds=2, look=Look(64, 64), matte=matte, seed=5, workers=1
+        )
+    colour, grey = ([spec for m, specs in shown if m is matte for spec in specs] for matte in (False, True))
+    assert colour == grey
+    assert len(list(read_rgb(tmp_path / "matte.mp4"))) == len(colour) == 50

@@ -8,10 +8,10 @@ import { backdrop } from "./backdrop.js";
 const ARM_DOWN = THREE.MathUtils.degToRad(65);
 const VISEMES = ["AE_AA", "AO_a", "Ax_E", "TD_I", "UH_OO", "UW_U", "H_EST", "FV", "S", "SH_CH", "KG"];
 
-let renderer, scene, camera, bones, morphers, rest, lights;
+let renderer, scene, camera, bones, morphers, rest, lights, matte;
 
 function setUp(width, height) {
-  renderer = new THREE.WebGLRenderer({ antialias: true, preserveDrawingBuffer: true });
+  renderer = new THREE.WebGLRenderer({ antialias: true, alpha: matte, preserveDrawingBuffer: true });
   renderer.setPixelRatio(1);
   renderer.setSize(width, height);
   renderer.toneMapping = THREE.NeutralToneMapping;
@@ -30,9 +30,10 @@ function light(setup) {
 }
 
 async function load(options) {
+  matte = options.matte;
   setUp(options.width, options.height);
   scene = new THREE.Scene();
-  scene.background = backdrop(options.backdrop, options.width, options.height);
+  if (!matte) scene.background = backdrop(options.backdrop, options.width, options.height);
   const loader = new GLTFLoader().setMeshoptDecoder(MeshoptDecoder);
   const { scene: root } = await loader.loadAsync(options.url);
   scene.add(root);
@@ -76,13 +77,34 @@ function mouth(code) {
   return { ...weights, MPB_Up: closed, MPB_Down: closed, MPB: closed };
 }
 
-// Renders one picture; returns it as base64 JPEG.
+// How much of each pixel the character covers, as a grey PNG.
+function coverage() {
+  const gl = renderer.getContext();
+  const { width, height } = renderer.domElement;
+  const pixels = new Uint8Array(4 * width * height);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const ink = canvas.getContext("2d");
+  const grey = ink.createImageData(width, height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      // WebGL counts rows from below.
+      const alpha = pixels[4 * ((height - 1 - y) * width + x) + 3];
+      grey.data.set([alpha, alpha, alpha, 255], 4 * (y * width + x));
+    }
+  }
+  ink.putImageData(grey, 0, 0);
+  return canvas.toDataURL("image/png");
+}
+
+// Renders one picture; returns it as base64 JPEG, its matte as base64 PNG.
 function frame(spec) {
   pose(spec);
   const weights = { ...mouth(spec.visemes ?? {}), ...(spec.face ?? {}) };
   for (const morpher of morphers) morpher.apply(weights);
   renderer.render(scene, camera);
-  return renderer.domElement.toDataURL("image/jpeg", spec.quality ?? 0.96).split(",")[1];
+  const url = matte ? coverage() : renderer.domElement.toDataURL("image/jpeg", spec.quality ?? 0.96);
+  return url.split(",")[1];
 }
 
 window.studio = { load, frames: (specs) => specs.map(frame), bones: () => Object.keys(bones) };
