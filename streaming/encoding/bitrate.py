@@ -1,0 +1,63 @@
+"""How many kilobits a second the pictures of one stream get: reports and times in, a bit rate out."""
+
+from statistics import median
+
+LEAST_SHARE = 1 / 3
+"""Of the configured bit rate: less than this would serve nobody."""
+
+REPORT_S = 10.0
+"""A report holds for this long; a receiver that has said nothing lately has no complaint."""
+
+LOWER_S = 2.0
+"""Between two steps down: the first must show its effect before the next."""
+
+RAISE_S = 5.0
+"""Between two steps up."""
+
+RAISE_BY = 1.15
+_HEADROOM = 0.85
+_CLEARLY = 0.9
+
+
+class BitratePolicy:
+    """The configured bit rate, less while most receivers cannot take it.
+
+    One that reports less than is being sent is short; one whose report is merely below the configured rate is
+    not, since estimates never grow far beyond what arrives. More than half being short lowers the rate to what
+    the middle one of them can take; it comes back in small steps.
+    """
+
+    def __init__(self, configured_kbps: int) -> None:
+        self.configured_kbps = configured_kbps
+        self.kbps = configured_kbps
+        self._reports: dict[object, tuple[float, int]] = {}
+        self._changed = float("-inf")
+
+    def report(self, receiver: object, kbps: int, now: float) -> None:
+        """What a receiver estimates that it can take (REMB)."""
+        self._reports[receiver] = now, kbps
+
+    def forget(self, receiver: object) -> None:
+        """A receiver has gone."""
+        self._reports.pop(receiver, None)
+
+    def update(self, now: float, *, receivers: int, sent_kbps: float, steady: bool) -> int:
+        """The bit rate from now on.
+
+        `receivers` counts those who may report, `sent_kbps` is what was sent lately; `steady`: somebody is
+        there for whom it must not be lowered.
+        """
+        if steady:
+            self.kbps = self.configured_kbps
+            return self.kbps
+        fresh = [kbps for at, kbps in self._reports.values() if now - at <= REPORT_S]
+        short = [kbps for kbps in fresh if kbps < sent_kbps]
+        since = now - self._changed
+        if 2 * len(short) > receivers:
+            least = round(self.configured_kbps * LEAST_SHARE)
+            lower = max(least, round(_HEADROOM * median(short)))
+            if since >= LOWER_S and lower < _CLEARLY * self.kbps:
+                self.kbps, self._changed = lower, now
+        elif self.kbps < self.configured_kbps and since >= RAISE_S:
+            self.kbps, self._changed = min(self.configured_kbps, round(RAISE_BY * self.kbps)), now
+        return self.kbps

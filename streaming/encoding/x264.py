@@ -1,0 +1,24 @@
+"""H.264 by libx264, constrained baseline, for live pictures."""
+
+from streaming.encoding.libav import LibavPictureEncoder
+
+_BUFFER_S = 0.3
+"""Depth of the VBV: no picture, key frames included, takes longer than this to leave at the bit rate."""
+
+
+def open_x264(size: tuple[int, int], max_kbps: int) -> LibavPictureEncoder:
+    """An encoder without delay: each picture comes out at once, with SPS and PPS before key frames."""
+    return LibavPictureEncoder("libx264", size, max_kbps, _options, adaptable=True)
+
+
+def _options(kbps: int) -> dict[str, str]:
+    return {
+        "preset": "veryfast",
+        "tune": "zerolatency",
+        "profile": "baseline",
+        "forced-idr": "1",
+        # A cut of scenes is no reason for a key frame: nobody asked for one.
+        "sc_threshold": "0",
+        "maxrate": f"{kbps}k",
+        "bufsize": f"{round(kbps * _BUFFER_S)}k",
+    }
