@@ -1,7 +1,6 @@
 """Who can go on stage: avatars by name, loaded once and shared by all their sessions."""
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from engine.anchor.card import read_card
 from engine.anchor.crop import Picture
 from engine.anchor.package import ANCHOR, Avatar, find_avatar, list_avatars
-from engine.errors import AvatarError, KouboError
+from engine.errors import AvatarError
 from engine.live import LiveAvatar, Tick
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.runtime import Features, MouthRuntime
@@ -24,8 +23,6 @@ from engine.picture.yuv import to_rgb
 from engine.speech.audio import Samples
 from engine.speech.mel import SILENT_WINDOW, Mel
 from streaming.errors import Busy, NotFound
-
-logger = logging.getLogger(__name__)
 
 _TIMES_KEPT = 250
 _JPEG_QUALITY = 85
@@ -94,7 +91,7 @@ class Cast(Protocol):
         ...
 
     async def warm_up(self) -> None:
-        """Make the first session quick to open; called once when the server starts. Raises nothing."""
+        """Make the first session quick to open. Raises a KouboError when it could not be opened at all."""
         ...
 
     async def enter(self, name: str | None) -> tuple[str, Part]:
@@ -103,10 +100,14 @@ class Cast(Protocol):
 
 
 class TimedMouth:
-    """A mouth runtime that knows how long its frames take; one a session, around the shared one."""
+    """A mouth runtime that knows how long its frames take; one a session, around the shared one.
 
-    def __init__(self, mouth: MouthRuntime) -> None:
+    `observe` hears the seconds of each frame.
+    """
+
+    def __init__(self, mouth: MouthRuntime, observe: Callable[[float], None]) -> None:
         self._mouth = mouth
+        self._observe = observe
         self._times: deque[float] = deque(maxlen=_TIMES_KEPT)
         self.name = mouth.name
         self.precision = mouth.precision
@@ -120,7 +121,9 @@ class TimedMouth:
         """As the mouth does, timed."""
         start = time.perf_counter()
         faces = self._mouth.decode(mels, features)
-        self._times.append((time.perf_counter() - start) / max(1, len(faces)))
+        seconds = (time.perf_counter() - start) / max(1, len(faces))
+        self._times.append(seconds)
+        self._observe(seconds)
         return faces
 
     def figures(self) -> MouthFigures:
@@ -147,12 +150,18 @@ class EngineCast:
     """The avatars found by `engine.anchor.package`, with mouths opened by `open_mouth` (folder -> runtime).
 
     An avatar is loaded when first asked for, in a thread; mouths are shared by the avatars that name the same
-    folder.
+    folder. `observe` hears how many seconds each of their pictures took.
     """
 
-    def __init__(self, open_mouth: Callable[[Path], MouthRuntime], default: str | None = None) -> None:
+    def __init__(
+        self,
+        open_mouth: Callable[[Path], MouthRuntime],
+        default: str | None = None,
+        observe: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._open_mouth = open_mouth
         self._default = default
+        self._observe = observe
         self._loaded: dict[str, _Loaded] = {}
         self._mouths: dict[Path, MouthRuntime] = {}
         self._previews: dict[str, bytes] = {}
@@ -182,12 +191,9 @@ class EngineCast:
         return self._previews[name]
 
     async def warm_up(self) -> None:
-        """Load the default avatar and compute its features; a fault is logged and told again by `enter`."""
-        try:
-            name, _ = await self.enter(None)
-            await asyncio.to_thread(_rehearse, self._loaded[name])
-        except KouboError as error:
-            logger.warning("the default avatar is not ready: %s", error)
+        """Load the default avatar, compute its features and draw once."""
+        name, _ = await self.enter(None)
+        await asyncio.to_thread(_rehearse, self._loaded[name])
 
     async def enter(self, name: str | None) -> tuple[str, Part]:
         """A new presenter, of the default avatar when `name` is None. Raises NotFound or AvatarError."""
@@ -200,7 +206,7 @@ class EngineCast:
             if chosen not in self._loaded:
                 self._loaded[chosen] = await asyncio.to_thread(self._load, chosen)
         loaded = self._loaded[chosen]
-        mouth = TimedMouth(loaded.mouth)
+        mouth = TimedMouth(loaded.mouth, self._observe)
         return chosen, Part(LiveAvatar(loaded.avatar, loaded.features, mouth), mouth.figures)
 
     def _load(self, name: str) -> _Loaded:

@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import cv2
@@ -21,7 +21,10 @@ from engine.mouth.runtime import MouthRuntime
 from streaming.api import avatars, pages, sessions, webrtc
 from streaming.api.errors import add_error_handlers
 from streaming.cast import Cast, EngineCast
+from streaming.drain import Drain, DrainingServer
+from streaming.logs import SessionInLog, set_up
 from streaming.metrics import Metrics
+from streaming.readiness import Readiness
 from streaming.sessions import SessionTable, Stage
 from streaming.settings import Settings
 from streaming.voices.base import Voice
@@ -36,27 +39,32 @@ _EXPOSED = ["Location", "ETag", "Link", "Accept-Patch", "Accept-Post", "Retry-Af
 
 
 def create_app(
-    settings: Settings | None = None, cast: Cast | None = None, voice: Voice | None = None
+    settings: Settings | None = None,
+    cast: Cast | None = None,
+    voice: Voice | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """The app. `cast` and `voice` stand in for the engine's avatars and espeak-ng where given."""
     settings = settings or Settings()
+    metrics = metrics or Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         set_picture_bitrate(settings.video_bitrate_kbps)
-        metrics = Metrics()
         with ThreadPoolExecutor(settings.tick_workers, thread_name_prefix="tick") as workers:
             stage = Stage(
                 settings,
-                cast or EngineCast(mouth_opener(settings.runtime), settings.default_avatar),
+                cast or EngineCast(mouth_opener(settings.runtime), settings.default_avatar, metrics.mouth),
                 voice or EspeakVoice(settings.default_voice),
                 workers,
                 metrics,
+                Drain(settings.drain_s),
             )
             table = SessionTable(stage)
             metrics.watch(lambda: len(table), lambda: table.viewers)
             app.state.stage, app.state.table = stage, table
-            warming = asyncio.create_task(stage.cast.warm_up(), name="warm-up")
+            app.state.readiness = Readiness(stage.cast)
+            warming = asyncio.create_task(app.state.readiness.run(), name="warm-up")
             try:
                 yield
             finally:
@@ -74,6 +82,7 @@ def create_app(
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
+    app.add_middleware(SessionInLog)
     for module in (pages, avatars, sessions, webrtc):
         app.include_router(module.router)
     pages.add_static_files(app)
@@ -113,21 +122,32 @@ def serve(
     Raises KouboError when the address or the runtime cannot be used.
     """
     settings = settings or Settings()
-    cast = EngineCast(mouth_opener(settings.runtime, tell), settings.default_avatar)
+    metrics = Metrics()
+    cast = EngineCast(mouth_opener(settings.runtime, tell), settings.default_avatar, metrics.mouth)
     listener = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     tell(f"Koubo is at http://{shown}:{listener.getsockname()[1]}")
-    run(listener, create_app(settings, cast))
+    log = set_up(settings.log_format, settings.log_level)
+    try:
+        run(listener, create_app(settings, cast, metrics=metrics))
+    finally:
+        log.close()
 
 
 def run(listener: socket.socket, app: FastAPI) -> None:
-    """Serve an app on a listening socket until SIGINT or SIGTERM."""
+    """Serve an app on a listening socket until SIGINT, or until SIGTERM and the end of its sessions."""
     cv2.setNumThreads(1)  # OpenCV's own threads would fight those of inference and encoding
     config = uvicorn.Config(
-        app, loop=_LOOP, log_level="warning", timeout_graceful_shutdown=_LEAVE_S, server_header=False
+        app, loop=_LOOP, log_config=None, timeout_graceful_shutdown=_LEAVE_S, server_header=False
     )
-    with listener, suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+    with listener:
+        DrainingServer(config, lambda: _drained(app)).run(sockets=[listener])
+
+
+def _drained(app: FastAPI) -> tuple[Drain, SessionTable] | None:
+    if not hasattr(app.state, "stage"):
+        return None
+    return app.state.stage.drain, app.state.table
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -5,13 +5,14 @@ import logging
 import secrets
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from engine.live import Tick
 from engine.speech.audio import SAMPLE_RATE, Samples
 from streaming.cast import Cast, Part
+from streaming.drain import Drain
 from streaming.errors import Busy, Conflict, NotAcceptable, NotFound
 from streaming.metrics import Metrics
 from streaming.pacing import Pacer, TickFigures
@@ -27,6 +28,9 @@ from streaming.webrtc.viewer import Viewer
 
 logger = logging.getLogger(__name__)
 
+_IN_USE_S = 5.0
+"""Long enough for who has just opened a session, or lost a connection to it, to connect."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -38,6 +42,7 @@ class Stage:
     workers: Executor
     """Threads that compute ticks."""
     metrics: Metrics
+    drain: Drain = field(default_factory=Drain)
 
 
 class Session:
@@ -66,6 +71,11 @@ class Session:
     def uptime_s(self) -> float:
         """Seconds since it was created."""
         return self._clock() - self._began
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it was last used: watched, talked to, speaking, or opened."""
+        return self._clock() - self._busy_at
 
     @property
     def backlog_s(self) -> float:
@@ -202,12 +212,18 @@ class SessionTable:
         return len(self._sessions)
 
     @property
+    def in_use(self) -> int:
+        """Sessions used in the last seconds; a server that is about to stop waits for these."""
+        return sum(session.idle_s < _IN_USE_S for session in self._sessions.values())
+
+    @property
     def viewers(self) -> int:
         """Viewers of all sessions together."""
         return sum(len(session.viewers) for session in self._sessions.values())
 
     async def create(self, avatar: str | None) -> Session:
         """Open a session. Raises NotFound, AvatarError, or Busy when there are too many."""
+        self._stage.drain.admit()
         limit = self._stage.settings.max_sessions
         if len(self._sessions) + self._entering >= limit:
             raise Busy(

@@ -5,6 +5,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from streaming.logs import LogFormat, LogLevel
+
 
 class IceServer(BaseModel):
     """A STUN or TURN server (RFC 7064, RFC 7065) told to clients and used by the server itself."""
@@ -17,12 +19,31 @@ class IceServer(BaseModel):
 class Settings(BaseSettings):
     """How a server behaves. Lists are given as JSON in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="KOUBO_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="KOUBO_", extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0 for any that is free."""
+
+    log_format: LogFormat = "text"
+    """How the log is written on stderr: text for people, json for one object a line."""
+
+    log_level: LogLevel = "info"
+    """The least that is logged; debug tells health checks and scrapes too."""
+
+    drain_s: float = Field(default=30.0, ge=0)
+    """On SIGTERM, seconds that running sessions may go on before they are closed."""
 
     default_avatar: str | None = None
     """Presenter of a session that names none; the first of the list when unset."""
 
     max_sessions: int = Field(default=8, ge=1)
+    """Sessions at once."""
+
     max_viewers: int = Field(default=16, ge=1)
     """Viewers of one session."""
 
@@ -33,6 +54,8 @@ class Settings(BaseSettings):
     """A peer that has not connected after this many seconds is dropped."""
 
     text_max_chars: int = Field(default=2000, ge=1)
+    """Characters of the longest text that may be spoken at once."""
+
     text_queue: int = Field(default=16, ge=1)
     """Texts that may wait in one session."""
 
@@ -43,6 +66,8 @@ class Settings(BaseSettings):
     """Start and target of a viewer's picture; receivers may lower it to a third or raise it by a half."""
 
     ice_servers: tuple[IceServer, ...] = ()
+    """STUN and TURN servers, each with url, username and credential."""
+
     allowed_origins: tuple[str, ...] = ()
     """Web origins, besides the server's own, that may call it from a browser; "*" for any."""
 

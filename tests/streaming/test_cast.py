@@ -7,6 +7,7 @@ import pytest
 
 from engine.speech.mel import SILENT_WINDOW
 from streaming.cast import EngineCast
+from streaming.errors import NotFound
 from tests.fakes import FRAMES, FakeMouth
 
 
@@ -46,8 +47,16 @@ async def test_avatars_are_loaded_once_and_only_when_asked_for(
     assert len(mouths) == 1
 
 
-async def test_a_default_that_is_missing_is_logged_and_stops_nothing(
-    avatars: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    await EngineCast(lambda folder: FakeMouth(), "nobody").warm_up()
-    assert "nobody" in caplog.text
+async def test_a_default_that_is_missing_is_one_sentence(avatars: Path) -> None:
+    with pytest.raises(NotFound, match=r"no avatar 'nobody'; known avatars: .*fake"):
+        await EngineCast(lambda folder: FakeMouth(), "nobody").warm_up()
+
+
+async def test_the_time_of_each_picture_is_told(avatars: Path) -> None:
+    seconds: list[float] = []
+    _, part = await EngineCast(lambda folder: FakeMouth(), "fake", seconds.append).enter(None)
+    part.presenter.push(np.full(16_000, 0.3, np.float32))
+    for _ in range(10):
+        part.presenter.tick()
+    assert 1 <= len(seconds) <= 10
+    assert all(0 < value < 1 for value in seconds)
