@@ -22,6 +22,7 @@ from streaming.api import avatars, pages, sessions, webrtc
 from streaming.api.errors import add_error_handlers
 from streaming.cast import Cast, EngineCast
 from streaming.drain import Drain, DrainingServer
+from streaming.labels import label_style
 from streaming.logs import SessionInLog, set_up
 from streaming.metrics import Metrics
 from streaming.readiness import Readiness
@@ -46,6 +47,7 @@ def create_app(
 ) -> FastAPI:
     """The app. `cast` and `voice` stand in for the engine's avatars and espeak-ng where given."""
     settings = settings or Settings()
+    label_style(settings)  # told now rather than by the first session
     metrics = metrics or Metrics()
 
     @asynccontextmanager

@@ -14,6 +14,7 @@ from engine.speech.audio import SAMPLE_RATE, Samples
 from streaming.cast import Cast, Part
 from streaming.drain import Drain
 from streaming.errors import Busy, Conflict, NotAcceptable, NotFound
+from streaming.labels import label_style, labelled
 from streaming.metrics import Metrics
 from streaming.pacing import Pacer, TickFigures
 from streaming.settings import Settings
@@ -60,6 +61,7 @@ class Session:
         self._workers = stage.workers
         self._metrics = stage.metrics
         self._presenter = part.presenter
+        self._label = label_style(stage.settings)
         self._speaker = Speaker(stage.voice, stage.settings.text_queue, self._say, lambda: self.backlog_s)
         self._opus = OpusEncoder()
         self._clock = asyncio.get_running_loop().time
@@ -174,7 +176,7 @@ class Session:
 
     def _compute(self, slot: int) -> Beat:
         """One tick and its encoded sound; runs in a worker thread."""
-        tick: Tick = self._presenter.tick()
+        tick: Tick = labelled(self._presenter.tick(), self._label)
         # Nobody listens, nothing to encode.
         return Beat(slot, tick, tuple(self._opus.encode(tick.sound, slot)) if self.viewers else ())
 

@@ -1,10 +1,13 @@
 """One typed settings object; every field can be set by an environment variable KOUBO_<NAME>."""
 
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from engine.picture.label import OPACITIES, SIZES, Corner, Language
 from streaming.logs import LogFormat, LogLevel
 
 
@@ -85,3 +88,33 @@ class Settings(BaseSettings):
 
     outlet_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that outlets may send to (or listen in) although they are not public, such as 127.0.0.0/8."""
+
+    label: Language | Literal["off"] = "zh"
+    """The label burnt into every picture: zh (AI生成), en (AI-generated) or both; off needs a reason."""
+
+    label_off_reason: str = ""
+    """Why pictures may go without the label; logged, and needed when it is off."""
+
+    label_corner: Corner = "top-left"
+    """Where the label stands: top-left, top-right, bottom-left or bottom-right."""
+
+    label_size: float = Field(default=0.055, ge=SIZES[0], le=SIZES[1])
+    """Height of the label's words, as a share of the picture's shorter side."""
+
+    label_opacity: float = Field(default=0.55, ge=OPACITIES[0], le=OPACITIES[1])
+    """Of the dark pill behind the label's words; the words are opaque."""
+
+    content_producer: str = Field(default="Koubo", min_length=1, max_length=200)
+    """Name or code of who makes the pictures, told in the AIGC metadata of files."""
+
+    content_propagator: str = Field(default="", max_length=200)
+    """Name or code of who distributes the files, told in their AIGC metadata; empty when nobody yet does."""
+
+    c2pa_certificate: Path | None = None
+    """PEM chain, the signer's certificate first, that signs finished MP4s (C2PA); none are signed without."""
+
+    c2pa_key: Path | None = None
+    """PEM private key of `c2pa_certificate`, not encrypted; readable by the server alone."""
+
+    c2pa_timestamp_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    """A time stamping authority (RFC 3161) that confirms when a file was signed."""

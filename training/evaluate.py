@@ -150,7 +150,7 @@ def present(
             motion="anchor", twins=False, seed=seed, workers=workers,
             progress=_part(progress, done, len(files)),
         )  # fmt: skip
-        render(avatar, cut, folder / "live.mp4", mouth=mouth)
+        render(avatar, cut, folder / "live.mp4", mouth=mouth, label=None)
         walk = write_idle(avatar, samples, folder / "anchor.mp4")
         place = Place([avatar.card.crops[frame] for frame in walk], avatar.mask)
         recordings.append(
@@ -198,7 +198,7 @@ def silence(
 ) -> tuple[float, float]:
     """The largest aperture of the presenter given silence, and of its idle loop; keeps silence.mp4."""
     quiet = write_wave(output / "silence.wav", np.zeros(round(SILENCE_S * SAMPLE_RATE), np.float32))
-    render(avatar, quiet, output / "silence.mp4", mouth=mouth)
+    render(avatar, quiet, output / "silence.mp4", mouth=mouth, label=None)
     opened = apertures(output / "silence.mp4", new_tracker)
     return max(opened), max(apertures(avatar.folder / "anchor.mp4", new_tracker))
 

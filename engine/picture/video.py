@@ -1,6 +1,6 @@
 """Video files in and out (PyAV): pictures at the house's 25 frames a second."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,9 @@ from engine.anchor.crop import Picture
 from engine.errors import BadMediaError
 from engine.picture.yuv import Frame
 from engine.speech.audio import FRAME_RATE, SAMPLE_RATE, Samples, to_pcm16
+
+KEEP_METADATA = "use_metadata_tags"
+"""Of the MP4 muxer's movflags: keys that QuickTime does not know, such as AIGC, are written too."""
 
 
 def read_rgb(path: Path) -> Iterator[Picture]:
@@ -76,8 +79,19 @@ class VideoWriter:
     Written beside the target as `.part` and renamed on success, so nothing half-written stays.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], *, sound: bool = False, crf: int = 17) -> None:
-        """Open `path` for pictures of `size` (width, height), both even. Raises BadMediaError."""
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        *,
+        sound: bool = False,
+        crf: int = 17,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Open `path` for pictures of `size` (width, height), both even. Raises BadMediaError.
+
+        `metadata`: any keys with their texts, of the whole file.
+        """
         self._path = path
         self._part = path.with_name(path.name + ".part")
         try:
@@ -86,7 +100,9 @@ class VideoWriter:
             raise BadMediaError(
                 f"{path} cannot be written ({error.strerror}); choose another place."
             ) from error
-        self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"})
+        movflags = f"faststart+{KEEP_METADATA}" if metadata else "faststart"
+        self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": movflags})
+        self._container.metadata.update(metadata or {})
         self._video = self._container.add_stream("libx264", rate=FRAME_RATE)
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"
