@@ -30,8 +30,8 @@ from engine.speech.espeak import speak
 from streaming.pacing import percentiles
 from streaming.webrtc.client import PACKET_SAMPLES, ClipTrack, Exchange, Watcher, publish
 from streaming.webrtc.ending import close_connection
-from streaming.webrtc.opus import RTP_CLOCK
-from streaming.webrtc.tracks import VIDEO_CLOCK
+from streaming.encoding.base import SOUND_CLOCK
+from streaming.webrtc.sending import VIDEO_CLOCK
 
 _ROOT = Path(__file__).resolve().parents[1]
 """Where the server starts: the package may be run from a checkout that is not installed."""
@@ -176,7 +176,7 @@ async def _listen(watcher: Watcher, heard: list[tuple[int, Samples]]) -> None:
         pts, frame.pts = frame.pts, None
         parts = [np.asarray(part.to_ndarray(), np.float32).reshape(-1) for part in resampler.resample(frame)]
         heard.append(
-            (pts * SAMPLE_RATE // RTP_CLOCK, np.concatenate(parts) if parts else np.zeros(0, np.float32))
+            (pts * SAMPLE_RATE // SOUND_CLOCK, np.concatenate(parts) if parts else np.zeros(0, np.float32))
         )
 
 

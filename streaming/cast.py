@@ -36,8 +36,8 @@ class Presenter(Protocol):
         """Seconds of speech not yet spoken."""
         ...
 
-    def push(self, speech: Samples, *, live: bool = False) -> None:
-        """Add speech, float32 mono in [-1, 1] at 16 kHz."""
+    def push(self, speech: Samples, *, live: bool = False) -> int:
+        """Add speech, float32 mono in [-1, 1] at 16 kHz; returns where it ends on `Tick.position`'s line."""
         ...
 
     def finish(self) -> None:
@@ -73,10 +73,11 @@ class AvatarInfo:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A presenter on stage in one session, and the figures of its mouth."""
+    """A presenter on stage in one session, the figures of its mouth, and its (width, height) in pixels."""
 
     presenter: Presenter
     figures: Callable[[], MouthFigures]
+    size: tuple[int, int]
 
 
 class Cast(Protocol):
@@ -207,7 +208,8 @@ class EngineCast:
                 self._loaded[chosen] = await asyncio.to_thread(self._load, chosen)
         loaded = self._loaded[chosen]
         mouth = TimedMouth(loaded.mouth, self._observe)
-        return chosen, Part(LiveAvatar(loaded.avatar, loaded.features, mouth), mouth.figures)
+        presenter = LiveAvatar(loaded.avatar, loaded.features, mouth)
+        return chosen, Part(presenter, mouth.figures, loaded.avatar.card.size)
 
     def _load(self, name: str) -> _Loaded:
         avatar = Avatar.load(self._folder(name))

@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import cv2
@@ -18,23 +18,30 @@ from engine.errors import KouboError
 from engine.mouth.choose import AUTO, RUNTIMES, choose
 from engine.mouth.gpu import find_gpu
 from engine.mouth.runtime import MouthRuntime
-from streaming.api import avatars, pages, sessions, webrtc
+from streaming.api import audio, avatars, pages, sessions, webrtc
 from streaming.api.errors import add_error_handlers
 from streaming.cast import Cast, EngineCast
+from streaming.connections import Certificate, bounded_protocol, check_certificate
 from streaming.drain import Drain, DrainingServer
 from streaming.labels import label_style
 from streaming.logs import SessionInLog, set_up
 from streaming.metrics import Metrics
 from streaming.readiness import Readiness
+from streaming.safety import HEADERS, HSTS, LocalOnly, add_safety, refuse_open_door
 from streaming.sessions import SessionTable, Stage
 from streaming.settings import Settings
 from streaming.voices.base import Voice
 from streaming.voices.espeak import EspeakVoice
-from streaming.webrtc.viewer import set_picture_bitrate
 
 logger = logging.getLogger(__name__)
 
+_MODULES = (pages, avatars, sessions, webrtc, audio)
 _LEAVE_S = 3
+_WS_MESSAGE_BYTES = 1 << 20
+_WS_PATIENCE_S = 120  # a producer's pong queues behind the sound that the server does not read yet
+_WEBSOCKET_BYTES = 1 << 20
+"""Largest message of a WebSocket: more than ten seconds of sound at 48 kHz."""
+
 _LOOP = "asyncio" if sys.platform == "win32" else "uvloop"
 _EXPOSED = ["Location", "ETag", "Link", "Accept-Patch", "Accept-Post", "Retry-After"]
 
@@ -52,7 +59,6 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        set_picture_bitrate(settings.video_bitrate_kbps)
         with ThreadPoolExecutor(settings.tick_workers, thread_name_prefix="tick") as workers:
             stage = Stage(
                 settings,
@@ -63,7 +69,7 @@ def create_app(
                 Drain(settings.drain_s),
             )
             table = SessionTable(stage)
-            metrics.watch(lambda: len(table), lambda: table.viewers)
+            metrics.watch(lambda: len(table), lambda: table.viewers, lambda: table.encoders)
             app.state.stage, app.state.table = stage, table
             app.state.readiness = Readiness(stage.cast)
             warming = asyncio.create_task(app.state.readiness.run(), name="warm-up")
@@ -76,6 +82,7 @@ def create_app(
 
     app = FastAPI(title="Koubo", lifespan=lifespan)
     add_error_handlers(app)
+    add_safety(app, settings, [module.router for module in _MODULES])
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -85,7 +92,7 @@ def create_app(
             expose_headers=_EXPOSED,
         )
     app.add_middleware(SessionInLog)
-    for module in (pages, avatars, sessions, webrtc):
+    for module in _MODULES:
         app.include_router(module.router)
     pages.add_static_files(app)
     return app
@@ -118,29 +125,58 @@ def serve(
     port: int = 8080,
     settings: Settings | None = None,
     tell: Callable[[str], None] = logger.info,
+    certificate: Certificate | None = None,
 ) -> None:
     """Run the server until it is stopped; `tell` hears where it is and what draws the mouth.
 
-    Raises KouboError when the address or the runtime cannot be used.
+    Raises KouboError when the address, the certificate or the runtime cannot be used, and when the address is
+    not of this machine alone while there are no tokens.
     """
     settings = settings or Settings()
+    if certificate:
+        check_certificate(certificate)
     metrics = Metrics()
     cast = EngineCast(mouth_opener(settings.runtime, tell), settings.default_avatar, metrics.mouth)
     listener = bind(host, port)
+    with ExitStack() as undo:
+        undo.callback(listener.close)
+        app = create_app(settings, cast, metrics=metrics)
+        refuse_open_door(listener, app.state.keys)
+        undo.pop_all()
     shown = f"[{host}]" if ":" in host else host
-    tell(f"Koubo is at http://{shown}:{listener.getsockname()[1]}")
+    tell(f"Koubo is at {'https' if certificate else 'http'}://{shown}:{listener.getsockname()[1]}")
     log = set_up(settings.log_format, settings.log_level)
     try:
-        run(listener, create_app(settings, cast, metrics=metrics))
+        run(listener, app, settings, certificate)
     finally:
         log.close()
 
 
-def run(listener: socket.socket, app: FastAPI) -> None:
-    """Serve an app on a listening socket until SIGINT, or until SIGTERM and the end of its sessions."""
+def run(
+    listener: socket.socket,
+    app: FastAPI,
+    settings: Settings | None = None,
+    certificate: Certificate | None = None,
+) -> None:
+    """Serve an app on a listening socket until SIGINT, or until SIGTERM and the end of its sessions.
+
+    With a certificate it speaks TLS. An app without tokens answers this machine only, and raises KouboError
+    when the socket is open to others.
+    """
+    settings = settings or Settings()
+    refuse_open_door(listener, app.state.keys)
     cv2.setNumThreads(1)  # OpenCV's own threads would fight those of inference and encoding
     config = uvicorn.Config(
-        app, loop=_LOOP, log_config=None, timeout_graceful_shutdown=_LEAVE_S, server_header=False
+        LocalOnly(app, settings.allowed_origins) if app.state.keys.open else app,
+        http=bounded_protocol(settings.connections_at_once),
+        loop=_LOOP,
+        log_config=None,
+        timeout_graceful_shutdown=_LEAVE_S,
+        server_header=False,
+        headers=[*HEADERS, *([HSTS] if certificate else [])],
+        ssl_certfile=certificate.chain if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
+        ws_max_size=_WEBSOCKET_BYTES,
     )
     with listener:
         DrainingServer(config, lambda: _drained(app)).run(sockets=[listener])

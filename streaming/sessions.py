@@ -3,34 +3,42 @@
 import asyncio
 import logging
 import secrets
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from engine.live import Tick
 from engine.speech.audio import SAMPLE_RATE, Samples
+from streaming.audio_feed import AudioFeed
 from streaming.cast import Cast, Part
 from streaming.drain import Drain
+from streaming.encoding.base import EncodedSound
+from streaming.encoding.hub import EncodeHub, OpenEncoder, open_software
 from streaming.errors import Busy, Conflict, NotAcceptable, NotFound
+from streaming.events import Events, Interrupted
 from streaming.labels import label_style, labelled
 from streaming.metrics import Metrics
 from streaming.pacing import Pacer, TickFigures
+from streaming.playback import Playback
 from streaming.settings import Settings
 from streaming.speaker import Speaker
+from streaming.turn import server_ice_servers
 from streaming.voices.base import Voice
 from streaming.webrtc.microphone import Microphone
-from streaming.webrtc.opus import OpusEncoder
 from streaming.webrtc.peer import Peer
 from streaming.webrtc.sdp import Offer
-from streaming.webrtc.tracks import Beat
 from streaming.webrtc.viewer import Viewer
 
 logger = logging.getLogger(__name__)
 
 _IN_USE_S = 5.0
 """Long enough for who has just opened a session, or lost a connection to it, to connect."""
+
+
+TickListener = Callable[[int, Tick], None]
+"""Hears of each tick and its slot, on the event loop, when it is handed out; must not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class Stage:
     """Threads that compute ticks."""
     metrics: Metrics
     drain: Drain = field(default_factory=Drain)
+    open_encoder: OpenEncoder = open_software
 
 
 class Session:
@@ -55,6 +64,10 @@ class Session:
         self.part = part
         self.figures = TickFigures()
         self.viewers: dict[str, Viewer] = {}
+        self.encoders = EncodeHub(
+            part.size, stage.settings.video_bitrate_kbps, stage.open_encoder, stage.metrics
+        )
+        self.on_tick: list[TickListener] = []
         self.microphone: Microphone | None = None
         self.speaking = False
         self._settings = stage.settings
@@ -62,8 +75,17 @@ class Session:
         self._metrics = stage.metrics
         self._presenter = part.presenter
         self._label = label_style(stage.settings)
-        self._speaker = Speaker(stage.voice, stage.settings.text_queue, self._say, lambda: self.backlog_s)
-        self._opus = OpusEncoder()
+        self.events = Events()
+        self.playback = Playback(part.presenter, self.events)
+        self._speaker = Speaker(
+            stage.voice, stage.settings.text_queue, self.playback.say, lambda: self.backlog_s
+        )
+        self.feed = AudioFeed(
+            self.playback,
+            lambda: self.backlog_s,
+            lambda: not (self._speaker.busy or self.playback.text_is_heard),
+            stage.settings.audio_buffer_s,
+        )
         self._clock = asyncio.get_running_loop().time
         self._began = self._busy_at = self._clock()
         self._core = asyncio.Lock()
@@ -87,10 +109,12 @@ class Session:
     @property
     def state(self) -> str:
         """ "live" while anybody is connected, else "waiting"."""
-        return "live" if self.microphone or self.viewers else "waiting"
+        return "live" if self.microphone or self.viewers or self.feed.taken else "waiting"
 
     def speak(self, text: str, voice_id: str | None) -> str:
-        """Queue a text; returns the voice. Raises Unprocessable or TooMany."""
+        """Queue a text; returns the voice. Raises Unprocessable, TooMany, or Conflict while an agent speaks."""
+        if self.feed.unheard:
+            raise Conflict("An agent is speaking through the audio socket; wait for it, or interrupt.")
         return self._speaker.add(text, voice_id)
 
     async def interrupt(self) -> float:
@@ -101,9 +125,22 @@ class Session:
         self._speaker.clear()
         async with self._core:
             dropped = self._presenter.interrupt()
-            for viewer in self.viewers.values():
-                viewer.clear()
-        return dropped / SAMPLE_RATE
+            self.encoders.clear()
+        dropped_s = dropped / SAMPLE_RATE + self.feed.cut()
+        self.playback.cut()
+        self.events.publish(Interrupted(round(1000 * dropped_s, 1)))
+        return dropped_s
+
+    async def clear_audio(self) -> float:
+        """Drop the audio producer's sound that has not been heard; returns the seconds of it."""
+        unheard = self.feed.unheard
+        dropped_s = self.feed.cut()
+        if not self.playback.text_is_heard:
+            async with self._core:
+                dropped_s += self._presenter.interrupt() / SAMPLE_RATE
+                self.encoders.clear()
+        self.playback.cut(unheard)
+        return dropped_s
 
     async def publish(self, offer: Offer) -> tuple[Peer, str]:
         """Take a WHIP offer; returns the connection and the answer. Conflict while another publishes."""
@@ -112,7 +149,7 @@ class Session:
         before = self.microphone
         if before is not None and not before.gone_quiet:
             raise Conflict("Another microphone publishes to this session; end it first.")
-        microphone = Microphone(self._settings.ice_servers, self._settings.connect_timeout_s, self._hear)
+        microphone = Microphone(server_ice_servers(self._settings), self._settings.connect_timeout_s, self._hear)
         # Taken before the first wait, so that of two at once only one gets it.
         self.microphone = microphone
         with ExitStack() as undo:
@@ -129,7 +166,8 @@ class Session:
             raise Busy(
                 "This session has all the viewers it can serve; try again later.", {"Retry-After": "5"}
             )
-        viewer = Viewer(self._settings.ice_servers, self._settings.connect_timeout_s)
+        ice_servers = server_ice_servers(self._settings)
+        viewer = Viewer(ice_servers, self._settings.connect_timeout_s, self.encoders)
         self.viewers[viewer.id] = viewer
         with ExitStack() as undo:
             undo.callback(self.viewers.pop, viewer.id, None)
@@ -155,8 +193,10 @@ class Session:
             await self._pace()
         finally:
             speaker.cancel()
+            self.events.close()
             peers = [*self.viewers.values(), *([self.microphone] if self.microphone else [])]
             await asyncio.gather(asyncio.wait([speaker]), *(peer.close() for peer in peers))
+            await self.encoders.close()
 
     async def _pace(self) -> None:
         loop = asyncio.get_running_loop()
@@ -164,36 +204,34 @@ class Session:
         while not self._abandoned():
             await asyncio.sleep(max(0.0, pacer.due - self._clock()))
             async with self._core:
-                beat = await loop.run_in_executor(self._workers, self._compute, pacer.slot)
+                tick, sounds = await loop.run_in_executor(self._workers, self._compute, pacer.slot)
             now = self._clock()
-            for viewer in self.viewers.values():
-                viewer.show(beat, now)
+            slot = pacer.slot
+            self.encoders.show(slot, tick.picture, sounds)
+            for listener in self.on_tick:
+                listener(slot, tick)
             lateness = pacer.advance(now)
-            self.speaking = beat.tick.speaking
+            self.speaking = tick.speaking
             self.figures.add(now, lateness)
             self._metrics.tick(lateness)
+            self.playback.left(tick.position, slot)
             self._speaker.drained()
+            self.feed.pump()
 
-    def _compute(self, slot: int) -> Beat:
+    def _compute(self, slot: int) -> tuple[Tick, list[EncodedSound]]:
         """One tick and its encoded sound; runs in a worker thread."""
-        tick: Tick = labelled(self._presenter.tick(), self._label)
-        # Nobody listens, nothing to encode.
-        return Beat(slot, tick, tuple(self._opus.encode(tick.sound, slot)) if self.viewers else ())
+        tick = labelled(self._presenter.tick(), self._label)
+        return tick, self.encoders.encode_sound(tick.sound, slot)
 
     def _abandoned(self) -> bool:
         now = self._clock()
-        if self.microphone or self.viewers or self._speaker.busy or self.backlog_s > 0:
+        present = self.microphone or self.viewers or self.feed.taken
+        if present or self._speaker.busy or self.backlog_s > 0:
             self._busy_at = now
         return now - self._busy_at > self._settings.idle_close_s
 
     def _hear(self, samples: Samples) -> None:
         self._presenter.push(samples, live=True)
-
-    def _say(self, samples: Samples | None) -> None:
-        if samples is None:
-            self._presenter.finish()
-        else:
-            self._presenter.push(np.ascontiguousarray(samples))
 
     def _forget(self, peer: Peer) -> None:
         if peer is self.microphone:
@@ -222,6 +260,11 @@ class SessionTable:
     def viewers(self) -> int:
         """Viewers of all sessions together."""
         return sum(len(session.viewers) for session in self._sessions.values())
+
+    @property
+    def encoders(self) -> Counter[str]:
+        """Open picture encoders of all sessions together, by codec."""
+        return Counter(codec for session in self._sessions.values() for codec in session.encoders.codecs)
 
     async def create(self, avatar: str | None) -> Session:
         """Open a session. Raises NotFound, AvatarError, or Busy when there are too many."""

@@ -22,9 +22,9 @@ _CLEARLY = 0.9
 class BitratePolicy:
     """The configured bit rate, less while most receivers cannot take it.
 
-    One that reports less than is being sent is short; one whose report is merely below the configured rate is
-    not, since estimates never grow far beyond what arrives. More than half being short lowers the rate to what
-    the middle one of them can take; it comes back in small steps.
+    One that reports less than is being sent is short; one whose report is merely below the configured rate
+    is not, since estimates never grow far beyond what arrives. More than half being short lowers the rate to
+    what the middle one of them can take; it comes back in small steps.
     """
 
     def __init__(self, configured_kbps: int) -> None:

@@ -20,7 +20,7 @@ from streaming.encoding.base import (
     SoundEncoder,
 )
 from streaming.encoding.opus import OpusEncoder
-from streaming.encoding.stream import PictureStream, Subscription
+from streaming.encoding.stream import Figures, PictureStream, Subscription
 from streaming.encoding.vp8 import open_vp8
 from streaming.encoding.x264 import open_x264
 
@@ -38,15 +38,11 @@ def open_software(codec: Codec, size: Size, max_kbps: int) -> PictureEncoder:
     return open_x264(size, max_kbps) if codec == "h264" else open_vp8(size, max_kbps)
 
 
-def _unheard(codec: Codec, seconds: float) -> None:
-    """Nobody counts."""
-
-
 class EncodeHub:
     """Takes the ticks of one session and gives each receiver what it attached for.
 
     Belongs to one event loop, but for `encode_sound`. `size` is (width, height) of the pictures, `kbps` the
-    configured bit rate. `encoded(codec, seconds)` hears of every picture that went through an encoder.
+    configured bit rate.
     """
 
     def __init__(
@@ -54,12 +50,12 @@ class EncodeHub:
         size: Size,
         kbps: int,
         open_encoder: OpenEncoder = open_software,
-        encoded: Callable[[Codec, float], None] = _unheard,
+        figures: Figures | None = None,
     ) -> None:
         self.size = size
         self._kbps = kbps
         self._open_encoder = open_encoder
-        self._encoded = encoded
+        self._figures = figures
         self._streams: dict[Codec, PictureStream] = {}
         self._sounds: dict[SoundCodec, SoundEncoder] = {}
         self._attached: list[Attachment] = []
@@ -134,7 +130,7 @@ class EncodeHub:
         stream = self._streams.get(codec)
         if stream is None:
             opener = partial(self._open_encoder, codec, self.size, self._kbps)
-            stream = self._streams[codec] = PictureStream(codec, self._kbps, opener, self._encoded)
+            stream = self._streams[codec] = PictureStream(codec, self._kbps, opener, self._figures)
         return stream
 
     def _detach(self, attachment: "Attachment") -> None:

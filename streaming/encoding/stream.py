@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import av
 
@@ -23,6 +24,18 @@ RAW_WAITING = 2
 """Pictures that may wait for the encoder; an older one gives way unencoded, which breaks no chain."""
 
 _SENT_SLOTS = 2 * FRAME_RATE
+
+
+class Figures(Protocol):
+    """Hears what encoders do; `streaming.metrics.Metrics` is one."""
+
+    def encode(self, codec: str, seconds: float) -> None:
+        """A picture went through an encoder."""
+        ...
+
+    def not_encoded(self, codec: str) -> None:
+        """A picture was left out because the encoder was behind."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class Subscription:
 class PictureStream:
     """Runs from its first subscription until `stop`.
 
-    `open_encoder` may be called again after a fault; `encoded(codec, seconds)` hears of every picture.
+    `open_encoder` may be called again after a fault.
     """
 
     def __init__(
@@ -57,7 +70,7 @@ class PictureStream:
         codec: Codec,
         kbps: int,
         open_encoder: Callable[[], PictureEncoder],
-        encoded: Callable[[Codec, float], None],
+        figures: Figures | None = None,
     ) -> None:
         self.codec = codec
         self.schedule = KeyframeSchedule()
@@ -65,7 +78,7 @@ class PictureStream:
         self.subscriptions: list[Subscription] = []
         self._open_encoder = open_encoder
         self._encoder: PictureEncoder | None = None
-        self._encoded = encoded
+        self._figures = figures
         self._raw: Mailbox[_Raw] = Mailbox(RAW_WAITING)
         self._sent: deque[tuple[int, int]] = deque()
         self._thread = ThreadPoolExecutor(1, f"encode-{codec}")
@@ -78,7 +91,10 @@ class PictureStream:
 
     def put(self, slot: int, picture: Frame) -> None:
         """Encode this picture next."""
+        before = self.dropped
         self._raw.put(_Raw(slot, picture))
+        if self._figures and self.dropped > before:
+            self._figures.not_encoded(self.codec)
 
     def clear(self) -> None:
         """Drop the pictures that the encoder has not begun."""
@@ -103,7 +119,8 @@ class PictureStream:
                 steady=steady,
             )
             made, spent = await loop.run_in_executor(self._thread, self._encode, raw, kbps, keyframe)
-            self._encoded(self.codec, spent)
+            if self._figures:
+                self._figures.encode(self.codec, spent)
             if made is not None:
                 self._hand_out(made)
 

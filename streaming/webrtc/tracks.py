@@ -1,62 +1,70 @@
-"""A viewer's two tracks, fed by the session's ticks; sound and picture share the session's clock."""
+"""A viewer's two tracks, fed with encoded pictures and sound; both share the session's clock."""
 
 import asyncio
-from dataclasses import dataclass
-from fractions import Fraction
+from collections import deque
+from collections.abc import Callable
 
-import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from engine.live import Tick
 from engine.speech.audio import FRAME_RATE
+from streaming.encoding.base import SOUND_CLOCK, EncodedPicture, EncodedSound
+from streaming.encoding.opus import PACKETS_PER_TICK
 from streaming.mailbox import Closed, Mailbox
-from streaming.webrtc.opus import PACKETS_PER_TICK, SoundPacket
+from streaming.webrtc.sending import Packet, picture_packet, sound_packet
 
-VIDEO_CLOCK = 90_000
-PICTURES_WAITING = 3
-"""Pictures a viewer's encoder may be behind (120 ms) before the oldest is dropped."""
+PICTURES_WAITING = 8
+"""Encoded pictures a viewer may be behind (320 ms) before it goes on with the next key frame."""
 
 SOUNDS_WAITING = 6 * PACKETS_PER_TICK
-_PACKET_S = 1.0 / FRAME_RATE / PACKETS_PER_TICK
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A tick on its way out: the slot it is timed by, and its sound as Opus packets."""
-
-    slot: int
-    tick: Tick
-    sound: tuple[SoundPacket, ...]
+_SOUNDS_KEPT = FRAME_RATE * PACKETS_PER_TICK
+_TICK_CLOCK = SOUND_CLOCK // FRAME_RATE
 
 
 class PictureTrack(MediaStreamTrack):
-    """The presenter's picture, I420 at 25 pictures a second, timed at 90 kHz by slot."""
+    """The presenter's encoded pictures, timed at 90 kHz by slot.
+
+    `request_keyframe` is called when a viewer is so far behind that pictures must be left out: those that
+    follow cannot be decoded, so nothing is sent until the next key frame.
+    """
 
     kind = "video"
 
-    def __init__(self) -> None:
+    def __init__(self, request_keyframe: Callable[[], None]) -> None:
         super().__init__()
-        self.beats: Mailbox[Beat] = Mailbox(PICTURES_WAITING)
+        self._request_keyframe = request_keyframe
+        self._pictures: Mailbox[EncodedPicture] = Mailbox(PICTURES_WAITING)
+        self._broken = False
+        self.dropped = 0
+        """Pictures left out."""
 
-    async def recv(self) -> av.VideoFrame:
-        """The next picture; a frame of its own for each viewer, since encoders mark frames."""
+    def put(self, picture: EncodedPicture) -> None:
+        """Queue a picture."""
+        if len(self._pictures) == PICTURES_WAITING:
+            self.dropped += self._pictures.clear()
+            self._broken = True
+            if not picture.keyframe:
+                self._request_keyframe()
+        if self._broken and not picture.keyframe:
+            self.dropped += 1
+            return
+        self._broken = False
+        self._pictures.put(picture)
+
+    async def recv(self) -> Packet:
+        """The next picture, as a packet that aiortc sends as it is."""
         try:
-            beat = await self.beats.get()
+            return picture_packet(await self._pictures.get())
         except Closed as error:
             raise MediaStreamError from error
-        frame = av.VideoFrame.from_ndarray(beat.tick.picture, format="yuv420p")
-        frame.pts = beat.slot * VIDEO_CLOCK // FRAME_RATE
-        frame.time_base = Fraction(1, VIDEO_CLOCK)
-        return frame
 
     def stop(self) -> None:
         """End the track and wake whoever waits for it."""
         super().stop()
-        self.beats.close()
+        self._pictures.close()
 
 
 class SoundTrack(MediaStreamTrack):
-    """The presenter's sound as Opus packets.
+    """The presenter's sound as Opus packets, from the media time that `begin` names.
 
     The packets of a tick leave 20 ms apart, as if they had just been recorded: receivers see no jitter, and
     sender reports, which pair the time of sending with the media time, say the same for sound and picture.
@@ -66,27 +74,45 @@ class SoundTrack(MediaStreamTrack):
 
     def __init__(self) -> None:
         super().__init__()
-        self.packets: Mailbox[tuple[float, SoundPacket]] = Mailbox(SOUNDS_WAITING)
+        self.begun = False
+        self._early: deque[tuple[float, EncodedSound]] = deque(maxlen=_SOUNDS_KEPT)
+        self._packets: Mailbox[tuple[float, EncodedSound]] = Mailbox(SOUNDS_WAITING)
 
-    def put(self, beat: Beat, now: float) -> None:
-        """Queue a tick's sound, the first packet due `now` (seconds of the event loop's clock)."""
-        for index, packet in enumerate(beat.sound):
-            self.packets.put((now + index * _PACKET_S, packet))
+    def begin(self, pts: int) -> None:
+        """Send from this media time on; what came before it is dropped."""
+        self.begun = True
+        for due, sound in self._early:
+            if sound.pts >= pts:
+                self._packets.put((due, sound))
+        self._early.clear()
 
-    async def recv(self) -> SoundPacket:
+    def put(self, sound: EncodedSound, now: float) -> None:
+        """Queue a packet of the tick that is handed out `now` (seconds of the event loop's clock)."""
+        due = now + sound.pts % _TICK_CLOCK / SOUND_CLOCK
+        if self.begun:
+            self._packets.put((due, sound))
+        else:
+            self._early.append((due, sound))
+
+    def clear(self) -> None:
+        """Revoke every packet that has not left."""
+        self._early.clear()
+        self._packets.clear()
+
+    async def recv(self) -> Packet:
         """The next packet, when it is due; a packet revoked by an interrupt while it waited is not sent."""
         clock = asyncio.get_running_loop().time
         while True:
             try:
-                due, packet = await self.packets.get()
+                due, sound = await self._packets.get()
             except Closed as error:
                 raise MediaStreamError from error
-            generation = self.packets.generation
+            generation = self._packets.generation
             await asyncio.sleep(max(0.0, due - clock()))
-            if generation == self.packets.generation:
-                return packet
+            if generation == self._packets.generation:
+                return sound_packet(sound)
 
     def stop(self) -> None:
         """End the track and wake whoever waits for it."""
         super().stop()
-        self.packets.close()
+        self._packets.close()

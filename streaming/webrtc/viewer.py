@@ -1,52 +1,105 @@
 """WHEP: a viewer of the presenter."""
 
-from aiortc import RTCRtpSender
-from aiortc.codecs import h264, vpx
+import asyncio
+from typing import Any
 
+from aiortc import RTCRtpSender
+from aiortc.sdp import SessionDescription
+
+from engine.speech.audio import FRAME_RATE
+from streaming.encoding.base import SOUND_CLOCK, Codec, EncodedPicture, EncodedSound
+from streaming.encoding.hub import Attachment, EncodeHub
+from streaming.settings import IceServer
 from streaming.webrtc.peer import Peer
 from streaming.webrtc.sdp import Offer
-from streaming.webrtc.tracks import Beat, PictureTrack, SoundTrack
+from streaming.webrtc.sending import hear_receiver
+from streaming.webrtc.tracks import PictureTrack, SoundTrack
+
+_MIME_TYPES: dict[Codec, str] = {"h264": "video/h264", "vp8": "video/vp8"}
 
 
 class Viewer(Peer):
-    """Gets every tick from the moment its connection stands, beginning with a key frame.
+    """Gets pictures and sound from the moment its connection stands, beginning with a key frame.
 
-    Both tracks begin with the same tick. Sound is always Opus; the picture takes the codec that the client
-    prefers (VP8 or H.264).
+    Both tracks begin with the same tick. Sound is always Opus. The picture takes a codec that is being
+    encoded for others, where the client knows it, else the one that the client prefers (VP8 or H.264).
     """
 
-    def _prepare(self, offer: Offer) -> None:
-        self._picture = PictureTrack()
+    def __init__(
+        self, ice_servers: tuple[IceServer, ...], connect_timeout_s: float, encoders: EncodeHub
+    ) -> None:
+        super().__init__(ice_servers, connect_timeout_s)
+        self._encoders = encoders
+        self._attachment: Attachment | None = None
+        self._picture = PictureTrack(self._request_keyframe)
         self._sound = SoundTrack()
+        self._kinds: frozenset[str] = frozenset()
+
+    def picture(self, picture: EncodedPicture) -> None:
+        """Send a picture; the first one also begins the sound."""
+        if not self._sound.begun:
+            self._sound.begin(picture.slot * SOUND_CLOCK // FRAME_RATE)
+        self._picture.put(picture)
+
+    def sound(self, sound: EncodedSound) -> None:
+        """Send a packet of sound when it is due."""
+        self._sound.put(sound, asyncio.get_running_loop().time())
+
+    def clear(self) -> None:
+        """Revoke the sound that has not left. Encoded pictures still leave: the next ones build on them."""
+        self._sound.clear()
+
+    def _prepare(self, offer: Offer) -> None:
+        self._kinds = offer.kinds
         if "video" in offer.kinds:
-            self.pc.addTransceiver(self._picture, direction="sendonly")
+            picture = self.pc.addTransceiver(self._picture, direction="sendonly")
+            picture.setCodecPreferences(_running_first(self._encoders.codecs))
         if "audio" in offer.kinds:
             sound = self.pc.addTransceiver(self._sound, direction="sendonly")
             codecs = RTCRtpSender.getCapabilities("audio").codecs
             sound.setCodecPreferences([codec for codec in codecs if codec.mimeType.lower() == "audio/opus"])
 
-    def show(self, beat: Beat, now: float) -> None:
-        """Queue a tick; `now` is the event loop's clock. Before the connection stands, ticks pass by."""
-        if self.connected:
-            self._picture.beats.put(beat)
-            self._sound.put(beat, now)
-
-    def clear(self) -> None:
-        """Drop every tick that has not left yet."""
-        self._picture.beats.clear()
-        self._sound.packets.clear()
+    def _start(self) -> None:
+        video = self._agreed_codec()
+        audio = "audio" in self._kinds
+        self._attachment = self._encoders.attach(self, video=video, audio="opus" if audio else None)
+        if video is None:
+            self._sound.begin(0)
+            return
+        sender = next(sender for sender in self.pc.getSenders() if sender.kind == "video")
+        hear_receiver(
+            sender,
+            video,
+            request_keyframe=self._attachment.request_keyframe,
+            report_bitrate=self._attachment.report_bitrate,
+        )
 
     async def _stop(self) -> None:
+        if self._attachment is not None:
+            self._attachment.detach()
         self._picture.stop()
         self._sound.stop()
 
+    def _request_keyframe(self) -> None:
+        if self._attachment is not None:
+            self._attachment.request_keyframe()
 
-def set_picture_bitrate(kbps: int) -> None:
-    """Set what viewers' encoders start with; receivers' reports (REMB) move it between a third and 1.5 times.
+    def _agreed_codec(self) -> Codec | None:
+        """The codec of the picture in our answer: the first of its section."""
+        for media in SessionDescription.parse(self.pc.localDescription.sdp).media:
+            if media.kind == "video":
+                mime_type = media.rtp.codecs[0].mimeType.lower()
+                return next(codec for codec, name in _MIME_TYPES.items() if name == mime_type)
+        return None
 
-    aiortc's own limits, made for video calls, blur a presenter of 720x720. They are module constants, so this
-    holds for the whole process.
-    """
-    h264.DEFAULT_BITRATE = vpx.DEFAULT_BITRATE = 1000 * kbps
-    h264.MIN_BITRATE = vpx.MIN_BITRATE = 1000 * kbps // 3
-    h264.MAX_BITRATE = vpx.MAX_BITRATE = 1000 * kbps * 3 // 2
+
+def _running_first(running: tuple[Codec, ...]) -> list[Any]:
+    """The codecs we know, those that are being encoded first; none when the choice is the client's."""
+    if not running:
+        return []
+    known = RTCRtpSender.getCapabilities("video").codecs
+    names = [_MIME_TYPES[codec] for codec in running]
+    return sorted(
+        known,
+        key=lambda codec: names.index(codec.mimeType.lower()) if codec.mimeType.lower() in names else 9,
+    )
