@@ -33,10 +33,14 @@ def avatar_prepare(
     title_zh: Annotated[str, typer.Option(help="Name to show in Chinese.")] = "",
     loop: Annotated[str, typer.Option(help="forward (the video loops by itself) or pingpong.")] = "pingpong",
     licence: Annotated[str, typer.Option(help="Licence of the picture.")] = "all rights reserved",
+    matte: Annotated[
+        Path | None, typer.Option(help="A grey video of the same length, white where the person is.")
+    ] = None,
     consent: Annotated[str, typer.Option(help="Who consented to what.")] = "",
     credits: Annotated[str, typer.Option(help="Who made it.")] = "",
 ) -> None:
     """Make a presenter's package from an anchor video."""
+    from engine.anchor.matte import MatteVideo
     from engine.anchor.mediapipe_tracker import MediaPipeTracker
     from engine.anchor.prepare import AvatarFacts, prepare
 
@@ -47,6 +51,6 @@ def avatar_prepare(
         folder = prepare(
             video, name, output, mouth or shipped_mouth("lite192"), tracker,
             loop="forward" if loop == "forward" else "pingpong", facts=facts,
-            progress=lambda done: bar(done, 0),
+            matter=MatteVideo(matte) if matte else None, progress=lambda done: bar(done, 0),
         )  # fmt: skip
     typer.echo(folder)

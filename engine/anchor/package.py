@@ -1,4 +1,6 @@
-"""An avatar is a folder: avatar.json, anchor.mp4, mask.png, and a trained mouth of its own or shared."""
+"""An avatar is a folder: avatar.json, anchor.mp4, mask.png, a trained mouth of its own or shared, and perhaps
+matte.mp4.
+"""
 
 import os
 import threading
@@ -9,6 +11,7 @@ import numpy as np
 
 from engine.anchor.card import CARD, AvatarCard, read_card
 from engine.anchor.crop import Mask, Picture, extract
+from engine.anchor.matte import Mattes, find_mattes
 from engine.errors import AvatarError, BadMediaError
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
 from engine.picture.video import read_i420
@@ -22,15 +25,25 @@ _PACKAGED = Path(__file__).resolve().parents[2] / "avatars"
 class Avatar:
     """A loaded avatar: its card, its decoded anchor frames and the mask its mouth is pasted with.
 
-    `mask` is float32 (crop_size, crop_size) in [0, 1]; `mouth` the folder of the trained mouth. Frames are
-    kept as decoded I420; face crops are cut once, when first asked for. Safe to share between threads.
+    `mask` is float32 (crop_size, crop_size) in [0, 1]; `mouth` the folder of the trained mouth; `mattes` for
+    a clear background, None where the package has none. Frames are kept as decoded I420; face crops are cut
+    once, when first asked for. Safe to share between threads.
     """
 
-    def __init__(self, folder: Path, card: AvatarCard, frames: list[Frame], mask: Mask, mouth: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        card: AvatarCard,
+        frames: list[Frame],
+        mask: Mask,
+        mouth: Path,
+        mattes: Mattes | None = None,
+    ) -> None:
         self.folder = folder
         self.card = card
         self.mask = mask
         self.mouth = mouth
+        self.mattes = mattes
         self._frames = frames
         self._faces: dict[int, Picture] = {}
         self._lock = threading.Lock()
@@ -40,7 +53,8 @@ class Avatar:
         """Read the package in `folder`; raises AvatarError with one sentence for whatever is damaged."""
         card = read_card(folder)
         mouth = _mouth_folder(folder, card)
-        return cls(folder, card, _read_frames(folder, card), _read_mask(folder, card), mouth)
+        mattes = find_mattes(folder, card)
+        return cls(folder, card, _read_frames(folder, card), _read_mask(folder, card), mouth, mattes)
 
     @property
     def name(self) -> str:

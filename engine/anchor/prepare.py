@@ -4,6 +4,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.anchor.card import AvatarCard, write_card
 from engine.anchor.crop import Crop, Mask, Picture, Points, crop_from_landmarks, face_mask, smooth_crops
+from engine.anchor.matte import MATTE, Matter
 from engine.anchor.package import ANCHOR, MASK
 from engine.anchor.tracker import FaceTracker
 from engine.anchor.walk import Loop
@@ -59,12 +61,14 @@ def prepare(
     *,
     loop: Loop = "pingpong",
     facts: AvatarFacts | None = None,
+    matter: Matter | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Make the avatar package `output`/`name` from `video` and return its folder.
 
     `mouth` is the folder of a trained mouth; inside `output` it is referred to, from elsewhere it is copied.
-    `loop`: "forward" for a video whose end meets its beginning. `progress` is told each tracked frame.
+    `loop`: "forward" for a video whose end meets its beginning. `matter` makes the mattes for a clear
+    background. `progress` is told each tracked frame.
     Raises NoFaceError when a face is missing, BadMediaError for a file that is no video, AvatarError when the
     package exists already or the mouth is unusable; then nothing is left behind.
     """
@@ -79,7 +83,7 @@ def prepare(
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=output) as folder:
             package = Path(folder) / name
             package.mkdir()
-            _fill(package, video, mouth, tracker, loop, facts or AvatarFacts(), progress)
+            _fill(package, video, mouth, tracker, loop, facts or AvatarFacts(), matter, progress)
             package.rename(target)
     finally:
         if created and not any(output.iterdir()):
@@ -94,10 +98,11 @@ def _fill(
     tracker: FaceTracker,
     loop: Loop,
     facts: AvatarFacts,
+    matter: Matter | None,
     progress: Callable[[int], None] | None,
 ) -> None:
     crop_size = read_sheet(mouth).size
-    tracked = _track(video, package / ANCHOR, tracker, progress)
+    tracked = _track(video, package, tracker, matter, progress)
     landmarks = _bridge_gaps(tracked.landmarks, video)
     crops = smooth_crops([crop_from_landmarks(points) for points in landmarks], loop=loop == "forward")
     _write_mask(package / MASK, _mean_mask(landmarks, crops, crop_size))
@@ -119,18 +124,27 @@ def _fill(
 
 
 def _track(
-    video: Path, anchor: Path, tracker: FaceTracker, progress: Callable[[int], None] | None
+    video: Path,
+    package: Path,
+    tracker: FaceTracker,
+    matter: Matter | None,
+    progress: Callable[[int], None] | None,
 ) -> _Tracked:
-    """Write the anchor video as the engine will see it, and track every picture of it."""
+    """Write the anchor video as the engine will see it, and its mattes; track every picture of it."""
     frames = read_rgb(video)
     first = _fit(next(frames))
     size = (first.shape[1], first.shape[0])
     landmarks: list[Points | None] = []
-    with VideoWriter(anchor, size) as writer:
+    with ExitStack() as stack:
+        writer = stack.enter_context(VideoWriter(package / ANCHOR, size))
+        mattes = stack.enter_context(VideoWriter(package / MATTE, size)) if matter else None
         for picture in itertools.chain([first], map(_fit, itertools.islice(frames, MAX_FRAMES - 1))):
-            face = tracker.track(picture, len(landmarks) * 1000 // FRAME_RATE)
+            time_ms = len(landmarks) * 1000 // FRAME_RATE
+            face = tracker.track(picture, time_ms)
             landmarks.append(None if face is None else face.landmarks)
             writer.write(to_i420(picture))
+            if matter is not None and mattes is not None:
+                mattes.write(to_i420(cv2.merge([matter.matte(picture, time_ms)] * 3)))
             if progress is not None:
                 progress(len(landmarks))
     return _Tracked(size, landmarks)
