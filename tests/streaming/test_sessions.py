@@ -4,41 +4,44 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
 
+from engine.live import Tick
 from streaming.cast import EngineCast, Part
+from streaming.encoding.base import EncodedPicture, EncodedSound
 from streaming.errors import NotFound
 from streaming.metrics import Metrics
 from streaming.sessions import Session, SessionTable, Stage
 from streaming.settings import Settings
 from streaming.voices.espeak import EspeakVoice
-from streaming.webrtc.tracks import Beat
-from streaming.webrtc.viewer import Viewer
 from tests.fakes import FakeMouth
 from tests.streaming.conftest import eventually
 
 
 class Spectator:
-    """Stands where a viewer stands; keeps every tick, and what it was told to drop."""
-
-    id = "spectator"
-    connected = True
+    """A receiver of encoded pictures and sound that also keeps every tick, and counts what it was told to
+    drop.
+    """
 
     def __init__(self) -> None:
-        self.beats: list[Beat] = []
+        self.ticks: list[tuple[int, Tick]] = []
+        self.pictures: list[EncodedPicture] = []
+        self.sounds: list[EncodedSound] = []
         self.cleared = 0
 
-    def show(self, beat: Beat, now: float) -> None:
-        self.beats.append(beat)
+    def tick(self, slot: int, tick: Tick) -> None:
+        self.ticks.append((slot, tick))
+
+    def picture(self, picture: EncodedPicture) -> None:
+        self.pictures.append(picture)
+
+    def sound(self, sound: EncodedSound) -> None:
+        self.sounds.append(sound)
 
     def clear(self) -> None:
         self.cleared += 1
-
-    async def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture
@@ -49,6 +52,8 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def stage(avatars: Path, settings: Settings, workers: ThreadPoolExecutor) -> Stage:
+    # Without a label, an idle picture is the anchor's own, which can be told.
+    settings = settings.model_copy(update={"label": "off", "label_off_reason": "pictures are compared"})
     return Stage(settings, EngineCast(lambda folder: FakeMouth(), "fake"), EspeakVoice(), workers, Metrics())
 
 
@@ -63,24 +68,62 @@ async def table(stage: Stage) -> AsyncIterator[SessionTable]:
 @pytest.fixture
 async def watched(table: SessionTable) -> tuple[Session, Spectator]:
     session, spectator = await table.create(None), Spectator()
-    session.viewers["spectator"] = cast(Viewer, spectator)
+    session.encoders.attach(spectator, video="h264", audio="opus")
+    session.on_tick.append(spectator.tick)
     return session, spectator
 
 
-def loud(beat: Beat) -> bool:
-    return bool(np.abs(beat.tick.sound).max() > 500)
+def loud(tick: Tick) -> bool:
+    return bool(np.abs(tick.sound).max() > 500)
 
 
 async def test_every_tick_has_its_picture_and_two_packets_of_its_own_sound(
     watched: tuple[Session, Spectator],
 ) -> None:
     session, spectator = watched
-    await eventually(lambda: len(spectator.beats) > 10)
+    await eventually(lambda: len(spectator.pictures) > 10)
     assert session.figures.ticks >= 10
-    slots = [beat.slot for beat in spectator.beats]
+    slots = [slot for slot, _ in spectator.ticks]
     assert all(np.diff(slots) >= 1)
-    for beat in spectator.beats:
-        assert [packet.pts for packet in beat.sound] == [1920 * beat.slot, 1920 * beat.slot + 960]
+    first = spectator.sounds[0].pts // 1920
+    heard = [slot for slot in slots if slot >= first]
+    expected = [1920 * slot + half for slot in heard for half in (0, 960)]
+    assert [sound.pts for sound in spectator.sounds] == expected
+    assert spectator.pictures[0].keyframe
+    assert {picture.slot for picture in spectator.pictures} <= set(slots)
+
+
+async def test_a_session_that_nobody_watches_encodes_nothing(table: SessionTable) -> None:
+    session, ticks = await table.create(None), list[Tick]()
+    session.on_tick.append(lambda slot, tick: ticks.append(tick))
+    await eventually(lambda: len(ticks) > 3)
+    assert session.encoders.codecs == ()
+    assert session.encoders.encode_sound(ticks[0].sound, 0) == []
+    assert table.encoders == {}
+
+
+async def test_open_encoders_are_counted_over_all_sessions(
+    watched: tuple[Session, Spectator], table: SessionTable
+) -> None:
+    session, _ = watched
+    other = await table.create("other")
+    attachment = other.encoders.attach(Spectator(), video="h264", audio=None)
+    other.encoders.attach(Spectator(), video="vp8", audio=None)
+    assert table.encoders == {"h264": 2, "vp8": 1}
+    attachment.detach()
+    assert table.encoders == {"h264": 1, "vp8": 1}
+    await table.end(session.id)
+    assert table.encoders == {"vp8": 1}
+
+
+async def test_encoding_is_told_to_the_metrics(watched: tuple[Session, Spectator], stage: Stage) -> None:
+    _, spectator = watched
+    await eventually(lambda: len(spectator.pictures) > 3)
+    text = stage.metrics.text().decode()
+    count = next(
+        line for line in text.splitlines() if line.startswith('koubo_encode_seconds_count{codec="h264"')
+    )
+    assert float(count.split()[1]) >= 3
 
 
 async def test_after_an_interrupt_not_one_tick_speaks(watched: tuple[Session, Spectator]) -> None:
@@ -89,18 +132,18 @@ async def test_after_an_interrupt_not_one_tick_speaks(watched: tuple[Session, Sp
         session.speak("This is a long story, told slowly, that nobody wants to hear to its end.", None)
         == "en-us"
     )
-    await eventually(lambda: sum(map(loud, spectator.beats)) > 5)
+    await eventually(lambda: sum(loud(tick) for _, tick in spectator.ticks) > 5)
     dropped = await session.interrupt()
-    after = len(spectator.beats)
+    after = len(spectator.ticks)
     assert dropped > 1
     assert spectator.cleared == 1
     assert session.backlog_s == 0
-    await eventually(lambda: len(spectator.beats) > after + 10)
-    late = spectator.beats[after:]
-    assert not any(loud(beat) or beat.tick.speaking for beat in late)
+    await eventually(lambda: len(spectator.ticks) > after + 10)
+    late = [tick for _, tick in spectator.ticks[after:]]
+    assert not any(loud(tick) or tick.speaking for tick in late)
     # The mouth is closed after two ticks: the pictures are the anchor's own again.
-    assert len({beat.tick.picture.flags.writeable for beat in late[2:]}) == 1
-    assert not late[2].tick.picture.flags.writeable
+    assert len({tick.picture.flags.writeable for tick in late[2:]}) == 1
+    assert not late[2].picture.flags.writeable
 
 
 async def test_an_interrupt_stops_a_text_that_is_still_being_made(watched: tuple[Session, Spectator]) -> None:
@@ -109,11 +152,11 @@ async def test_an_interrupt_stops_a_text_that_is_still_being_made(watched: tuple
         session.speak("One sentence. And another one. And a third one, somewhat longer. " * 3, None)
     await asyncio.sleep(0)
     await session.interrupt()
-    after = len(spectator.beats)
-    await eventually(lambda: len(spectator.beats) > after + 15)
-    assert not any(map(loud, spectator.beats[after:]))
+    after = len(spectator.ticks)
+    await eventually(lambda: len(spectator.ticks) > after + 15)
+    assert not any(loud(tick) for _, tick in spectator.ticks[after:])
     session.speak("And now this.", None)
-    await eventually(lambda: loud(spectator.beats[-1]))
+    await eventually(lambda: loud(spectator.ticks[-1][1]))
 
 
 async def test_a_session_that_fails_is_gone_and_the_fault_is_logged(
@@ -124,7 +167,7 @@ async def test_a_session_that_fails_is_gone_and_the_fault_is_logged(
     def fail() -> None:
         raise RuntimeError("no mouth today")
 
-    part = Part(session.part.presenter, session.part.figures)
+    part = Part(session.part.presenter, session.part.figures, session.part.size)
     monkeypatch.setattr(part.presenter, "tick", fail)
     await eventually(lambda: len(table) == 0)
     assert "no mouth today" in caplog.text

@@ -1,22 +1,17 @@
-"""The parts below the connections: jitter buffers, the sound encoder, tracks."""
+"""The parts below the connections: jitter buffers and tracks."""
 
 import asyncio
 from fractions import Fraction
 
-import av
-import numpy as np
 import pytest
 from aiortc import RTCPeerConnection
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtpPacket
 
-from engine.live import Tick
-from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK, to_pcm16
+from streaming.encoding.base import EncodedPicture, EncodedSound
 from streaming.webrtc.client import MarkedFrames
-from streaming.webrtc.opus import OpusEncoder
 from streaming.webrtc.receive import ArrivalOrder, replace_jitter_buffer
-from streaming.webrtc.tracks import PICTURES_WAITING, Beat, PictureTrack, SoundTrack
-from tests.fakes import speech_like
+from streaming.webrtc.tracks import PICTURES_WAITING, PictureTrack, SoundTrack
 
 
 def packet(number: int, *, marker: int = 0, stamp: int | None = None, data: bytes = b"x") -> RtpPacket:
@@ -74,62 +69,89 @@ async def test_a_picture_is_complete_with_its_marker_and_broken_by_a_hole() -> N
     assert list(frames.arrived) == [0, 7200]
 
 
-def test_sound_survives_opus_and_is_timed_by_slot() -> None:
-    speech = speech_like(2.0)
-    encoder = OpusEncoder()
-    decoder = av.CodecContext.create("libopus", "r")
-    decoder.sample_rate = 48_000
-    decoder.layout = "mono"
-    heard, times = [], []
-    for slot in range(100, 150):
-        part = speech[(slot - 100) * SAMPLES_PER_TICK : (slot - 99) * SAMPLES_PER_TICK]
-        for made in encoder.encode(to_pcm16(part), slot):
-            times.append(made.pts)
-            assert made.time_base == Fraction(1, 48_000)
-            heard += [frame.to_ndarray().reshape(-1) for frame in decoder.decode(av.Packet(bytes(made)))]
-    assert times == [1920 * 100 + 960 * number for number in range(100)]
-    found = np.concatenate(heard).astype(np.float32)[::3]
-    found = found / np.abs(found).max()
-    match = np.correlate(found[SAMPLE_RATE // 2 :], speech[SAMPLE_RATE // 2 : -3200], "valid")
-    delay = int(np.argmax(match))
-    # Opus looks ahead by 6.5 ms; anything more would pull sound and lips apart.
-    assert delay <= 0.01 * SAMPLE_RATE
+def coded(slot: int, *, keyframe: bool = False) -> EncodedPicture:
+    return EncodedPicture(f"picture {slot}".encode(), slot, keyframe)
 
 
-def beat(slot: int) -> Beat:
-    sound = np.zeros(SAMPLES_PER_TICK, np.int16)
-    tick = Tick(slot, np.full((24, 16), 128, np.uint8), sound, speaking=False, mouth_late=False)
-    return Beat(slot, tick, tuple(OpusEncoder().encode(sound, slot)))
+def two_sounds(slot: int) -> list[EncodedSound]:
+    return [EncodedSound(b"sound", "opus", 1920 * slot + half, 960) for half in (0, 960)]
 
 
-async def test_a_slow_viewer_misses_pictures_but_not_the_time() -> None:
-    track = PictureTrack()
-    for slot in range(10):
-        track.beats.put(beat(slot))
-    frame = await track.recv()
-    assert frame.pts == 3600 * (10 - PICTURES_WAITING)
-    assert frame.time_base == Fraction(1, 90_000)
-    assert frame.format.name == "yuv420p"
+async def test_pictures_leave_as_they_are_timed_by_slot() -> None:
+    track = PictureTrack(unasked)
+    track.put(coded(7, keyframe=True))
+    packet = await track.recv()
+    assert bytes(packet) == b"picture 7"
+    assert (packet.pts, packet.time_base) == (7 * 3600, Fraction(1, 90_000))
+
+
+def unasked() -> None:
+    raise AssertionError("no key frame is needed")
+
+
+async def test_a_viewer_that_cannot_keep_up_goes_on_with_a_key_frame() -> None:
+    asked: list[bool] = []
+    track = PictureTrack(lambda: asked.append(True))
+    for slot in range(PICTURES_WAITING + 3):
+        track.put(coded(slot, keyframe=slot == 0))
+    assert asked == [True]
+    track.put(coded(20, keyframe=True))
+    track.put(coded(21))
+    assert [(await track.recv()).pts for _ in range(2)] == [20 * 3600, 21 * 3600]
+    assert track.dropped == PICTURES_WAITING + 3
+
+
+async def test_a_key_frame_that_finds_the_queue_full_needs_no_other() -> None:
+    track = PictureTrack(unasked)
+    for slot in range(PICTURES_WAITING):
+        track.put(coded(slot, keyframe=slot == 0))
+    track.put(coded(30, keyframe=True))
+    assert (await track.recv()).pts == 30 * 3600
 
 
 async def test_sound_leaves_evenly_and_not_at_all_once_revoked() -> None:
     track = SoundTrack()
+    track.begin(0)
     clock = asyncio.get_running_loop().time
     began = clock()
-    track.put(beat(0), began)
+    for sound in two_sounds(0):
+        track.put(sound, began)
     assert (await track.recv()).pts == 0
     assert (await track.recv()).pts == 960
     assert clock() - began >= 0.019
-    track.put(beat(1), clock() + 0.05)
+    for sound in two_sounds(1):
+        track.put(sound, clock() + 0.05)
     waiting = asyncio.create_task(track.recv())
     await asyncio.sleep(0.01)
-    track.packets.clear()
-    track.put(beat(2), clock())
+    track.clear()
+    track.put(two_sounds(2)[0], clock())
     assert (await waiting).pts == 3840
 
 
+async def test_sound_begins_with_the_tick_of_the_first_picture() -> None:
+    track = SoundTrack()
+    now = asyncio.get_running_loop().time()
+    for slot in range(5):
+        for sound in two_sounds(slot):
+            track.put(sound, now - 1)
+    track.begin(3 * 1920)
+    track.put(two_sounds(5)[0], now - 1)
+    times = [(await track.recv()).pts for _ in range(5)]
+    assert times == [3 * 1920, 3 * 1920 + 960, 4 * 1920, 4 * 1920 + 960, 5 * 1920]
+
+
+async def test_an_interrupt_before_the_first_picture_revokes_the_sound_that_waits() -> None:
+    track = SoundTrack()
+    now = asyncio.get_running_loop().time()
+    track.put(two_sounds(1)[0], now)
+    track.clear()
+    track.put(two_sounds(2)[0], now)
+    track.begin(0)
+    assert (await track.recv()).pts == 3840
+
+
 async def test_a_stopped_track_ends_who_receives_from_it() -> None:
-    for track in (PictureTrack(), SoundTrack()):
+    for track in (PictureTrack(unasked), SoundTrack()):
         waiting = asyncio.create_task(track.recv())
         await asyncio.sleep(0)
         track.stop()
