@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from commands import avatar, bench, build, dataset, doctor, evaluate, export, studio, train
+from commands import avatar, bench, build, dataset, doctor, evaluate, export, serve, studio, train
 from commands.terminal import Runtime, console, progress, say
 from engine.errors import KouboError
 
@@ -27,6 +27,7 @@ for name, group in (
 app.command("export")(export.export)
 app.command("build")(build.build)
 app.command("doctor")(doctor.doctor)
+app.command("serve")(serve.serve)
 
 
 def main() -> None:
@@ -48,20 +49,6 @@ def complain(sentence: str) -> NoReturn:
     """Tells a user's error and leaves."""
     console.print(f"[bold red]koubo:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     sys.exit(1)
-
-
-@app.command()
-def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8080,
-    runtime: Runtime = None,
-) -> None:
-    """Serve presenters to browsers: console at /, player at /player."""
-    from streaming.server import serve as run
-    from streaming.settings import Settings
-
-    settings = Settings(runtime=runtime) if runtime else Settings()
-    run(host, port, settings, tell=say)
 
 
 @app.command()

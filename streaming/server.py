@@ -24,7 +24,7 @@ from streaming.cast import Cast, EngineCast
 from streaming.connections import Certificate, bounded_protocol, check_certificate
 from streaming.drain import Drain, DrainingServer
 from streaming.labels import label_style
-from streaming.logs import SessionInLog, set_up
+from streaming.logs import SessionInLog
 from streaming.metrics import Metrics
 from streaming.readiness import Readiness
 from streaming.safety import HEADERS, HSTS, LocalOnly, add_safety, refuse_open_door
@@ -145,11 +145,7 @@ def serve(
         undo.pop_all()
     shown = f"[{host}]" if ":" in host else host
     tell(f"Koubo is at {'https' if certificate else 'http'}://{shown}:{listener.getsockname()[1]}")
-    log = set_up(settings.log_format, settings.log_level)
-    try:
-        run(listener, app, settings, certificate)
-    finally:
-        log.close()
+    run(listener, app, settings, certificate)
 
 
 def run(

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 for any that is free."""
 
+    tls_cert: Path | None = None
+    """PEM certificate chain; with it and `tls_key` the server speaks HTTPS."""
+
+    tls_key: Path | None = None
+    """PEM private key of `tls_cert`, not encrypted."""
+
     log_format: LogFormat = "text"
     """How the log is written on stderr: text for people, json for one object a line."""
 
