@@ -23,6 +23,7 @@ from streaming.api.errors import add_error_handlers
 from streaming.cast import Cast, EngineCast
 from streaming.connections import Certificate, bounded_protocol, check_certificate
 from streaming.drain import Drain, DrainingServer
+from streaming.encoding.choose import choose_encoders
 from streaming.labels import label_style
 from streaming.logs import SessionInLog
 from streaming.metrics import Metrics
@@ -31,7 +32,7 @@ from streaming.safety import HEADERS, HSTS, LocalOnly, add_safety, refuse_open_d
 from streaming.sessions import SessionTable, Stage
 from streaming.settings import Settings
 from streaming.voices.base import Voice
-from streaming.voices.espeak import EspeakVoice
+from streaming.voices.registry import open_voices
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,12 @@ def create_app(
 ) -> FastAPI:
     """The app. `cast` and `voice` stand in for the engine's avatars and espeak-ng where given."""
     settings = settings or Settings()
+    encoders = choose_encoders(settings.h264_encoder)
+    logger.info(encoders.reason)
     label_style(settings)  # told now rather than by the first session
     metrics = metrics or Metrics()
+
+    voices = open_voices(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,10 +68,11 @@ def create_app(
             stage = Stage(
                 settings,
                 cast or EngineCast(mouth_opener(settings.runtime), settings.default_avatar, metrics.mouth),
-                voice or EspeakVoice(settings.default_voice),
+                voice or voices,
                 workers,
                 metrics,
                 Drain(settings.drain_s),
+                encoders.open,
             )
             table = SessionTable(stage)
             metrics.watch(lambda: len(table), lambda: table.viewers, lambda: table.encoders)
@@ -77,6 +83,7 @@ def create_app(
                 yield
             finally:
                 await table.close()
+                await voices.close()
                 warming.cancel()
                 await asyncio.wait([warming])
 

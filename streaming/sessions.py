@@ -15,7 +15,8 @@ from streaming.audio_feed import AudioFeed
 from streaming.cast import Cast, Part
 from streaming.drain import Drain
 from streaming.encoding.base import EncodedSound
-from streaming.encoding.hub import EncodeHub, OpenEncoder, open_software
+from streaming.encoding.choose import SOFTWARE
+from streaming.encoding.hub import EncodeHub, OpenEncoder
 from streaming.errors import Busy, Conflict, NotAcceptable, NotFound
 from streaming.events import Events, Interrupted
 from streaming.labels import label_style, labelled
@@ -52,7 +53,7 @@ class Stage:
     """Threads that compute ticks."""
     metrics: Metrics
     drain: Drain = field(default_factory=Drain)
-    open_encoder: OpenEncoder = open_software
+    open_encoder: OpenEncoder = SOFTWARE.open
 
 
 class Session:

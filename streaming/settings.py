@@ -2,13 +2,16 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, HttpUrl, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.picture.label import OPACITIES, SIZES, Corner, Language
+from streaming.encoding.choose import H264Encoder
 from streaming.logs import LogFormat, LogLevel
+
+TurnUrl = Annotated[str, StringConstraints(pattern=r"^(turn|turns):[^\s,\"<>]+$")]
 
 
 class IceServer(BaseModel):
@@ -68,11 +71,38 @@ class Settings(BaseSettings):
     text_queue: int = Field(default=16, ge=1)
     """Texts that may wait in one session."""
 
-    default_voice: str = "en-us"
-    """Voice of text whose script names no other."""
+    audio_buffer_s: float = Field(default=60.0, ge=1, le=600)
+    """Seconds of an agent's sound that may wait in one session; over it, its socket is not read."""
+
+    default_voice: str = "espeak:en-us"
+    """Voice of texts that name none; one of espeak-ng leaves texts in another script to the voice of that."""
+
+    fallback_voice: str = "espeak"
+    """Voice that goes on when another fails, a kind alone chooses by script; empty for none."""
+
+    voice_patience_s: float = Field(default=5.0, gt=0)
+    """A voice that gives no sound for this many seconds has failed."""
+
+    openai_voice_url: HttpUrl | None = None
+    """Base address of a server with OpenAI's speech endpoint, such as https://api.openai.com/v1."""
+
+    openai_voice_key: SecretStr | None = None
+    """Key of that server, sent as a bearer token."""
+
+    openai_voice_model: str = "gpt-4o-mini-tts"
+    """Model of that server."""
+
+    openai_voices: tuple[str, ...] = ("alloy", "ash", "coral", "echo", "fable", "nova", "onyx", "shimmer")
+    """Voices of that server, the most usual first."""
+
+    openai_voice_rate: int = Field(default=24_000, ge=8_000, le=48_000)
+    """Samples a second of the bare samples (pcm) that server sends."""
 
     video_bitrate_kbps: int = Field(default=2500, ge=300, le=20_000)
-    """Start and target of a viewer's picture; receivers may lower it to a third or raise it by a half."""
+    """Of the picture; while most viewers cannot take it and nothing is sent on, it is lowered, to a third."""
+
+    h264_encoder: H264Encoder = "auto"
+    """What encodes H.264: libx264, h264_nvenc, or auto for the card's encoder where it works."""
 
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers, each with url, username and credential."""
@@ -95,7 +125,30 @@ class Settings(BaseSettings):
     outlet_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that outlets may send to (or listen in) although they are not public, such as 127.0.0.0/8."""
 
-    label: Language | Literal["off"] = "zh"
+    operate_tokens: tuple[SecretStr, ...] = ()
+    """Bearer tokens that may do everything. Without any, it serves its own machine only."""
+
+    watch_tokens: tuple[SecretStr, ...] = ()
+    """Bearer tokens that may watch every session and do nothing else."""
+
+    watch_link_max_s: int = Field(default=86_400, ge=1)
+    """Longest life of a link to watch one session, in seconds."""
+
+    max_body_bytes: int = Field(default=131_072, ge=1024)
+    """Largest body of a request."""
+
+    sessions_per_minute: float = Field(default=30.0, gt=0)
+    """Sessions that one address may open in the long run, after the first `sessions_at_once`."""
+
+    sessions_at_once: int = Field(default=30, ge=1)
+
+    requests_at_once: int = Field(default=64, ge=1)
+    """Requests and WebSockets of one address that may be under way at a time."""
+
+    connections_at_once: int = Field(default=128, ge=1)
+    """TCP connections that one address may hold; this machine and proxies on it may hold any number."""
+
+    label: Literal[Language, "off"] = "zh"
     """The label burnt into every picture: zh (AI生成), en (AI-generated) or both; off needs a reason."""
 
     label_off_reason: str = ""
@@ -124,3 +177,21 @@ class Settings(BaseSettings):
 
     c2pa_timestamp_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     """A time stamping authority (RFC 3161) that confirms when a file was signed."""
+
+    turn_urls: tuple[TurnUrl, ...] = ()
+    """TURN servers that share `turn_secret`; clients are told short-lived credentials for them."""
+
+    turn_secret: SecretStr | None = None
+    """The shared secret of the TURN servers (coturn: `use-auth-secret`, `static-auth-secret`)."""
+
+    turn_credential_s: int = Field(default=43_200, ge=60)
+    """How long told TURN credentials open new relays, in seconds; keep it above the longest view."""
+
+    relay_server: bool = False
+    """Whether the server relays its own media too; needed only where no client can reach it directly."""
+
+    @model_validator(mode="after")
+    def _turn_goes_with_its_secret(self) -> Self:
+        if bool(self.turn_urls) != (self.turn_secret is not None):
+            raise ValueError("turn_urls and turn_secret go together; set both or neither")
+        return self

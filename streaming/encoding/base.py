@@ -63,8 +63,10 @@ class Receiver(Protocol):
 class PictureEncoder(Protocol):
     """Encodes the pictures of one stream; used by one thread at a time."""
 
-    name: str
-    """FFmpeg's name of it, such as "libx264"."""
+    @property
+    def name(self) -> str:
+        """FFmpeg's name of it, such as "libx264"."""
+        ...
 
     def encode(self, picture: Frame, slot: int, kbps: int, *, keyframe: bool) -> EncodedPicture | None:
         """One picture, I420 uint8 (h * 3 // 2, w), at about `kbps`; `keyframe` demands one.

@@ -19,23 +19,16 @@ from streaming.encoding.base import (
     SoundCodec,
     SoundEncoder,
 )
+from streaming.encoding.choose import SOFTWARE, Size
 from streaming.encoding.opus import OpusEncoder
 from streaming.encoding.stream import Figures, PictureStream, Subscription
-from streaming.encoding.vp8 import open_vp8
-from streaming.encoding.x264 import open_x264
 
 logger = logging.getLogger(__name__)
 
-Size: TypeAlias = tuple[int, int]
 OpenEncoder: TypeAlias = Callable[[Codec, Size, int], PictureEncoder]
 """Makes an encoder for a codec, a (width, height) and the highest bit rate in kbit/s."""
 
 _SOUND_ENCODERS: dict[SoundCodec, Callable[[], SoundEncoder]] = {"opus": OpusEncoder, "aac": AacEncoder}
-
-
-def open_software(codec: Codec, size: Size, max_kbps: int) -> PictureEncoder:
-    """libx264 or libvpx."""
-    return open_x264(size, max_kbps) if codec == "h264" else open_vp8(size, max_kbps)
 
 
 class EncodeHub:
@@ -49,7 +42,7 @@ class EncodeHub:
         self,
         size: Size,
         kbps: int,
-        open_encoder: OpenEncoder = open_software,
+        open_encoder: OpenEncoder = SOFTWARE.open,
         figures: Figures | None = None,
     ) -> None:
         self.size = size
