@@ -26,7 +26,9 @@ class Tick:
 
     `index` counts from 0. `picture` I420 uint8 (h * 3 // 2, w), perhaps shared: read-only. `sound` int16
     (640,) mono at 16 kHz. `speaking`: somebody speaks now or within the look-ahead. `mouth_late`: the speech
-    of this tick had begun but did not arrive in time, so the tick is silent and idle.
+    of this tick had begun but did not arrive in time, so the tick is silent and idle. `position`: where this
+    tick's sound ends on the line of all pushed speech (what `LiveAvatar.push` returns is on it).
+    `frame`: number of the anchor's frame in the picture.
     """
 
     index: int
@@ -34,6 +36,8 @@ class Tick:
     sound: NDArray[np.int16]
     speaking: bool
     mouth_late: bool
+    position: int = 0
+    frame: int = 0
 
 
 class LiveAvatar:
@@ -61,14 +65,15 @@ class LiveAvatar:
         with self._lock:
             return self._speech.backlog / SAMPLE_RATE
 
-    def push(self, speech: Samples, *, live: bool = False) -> None:
-        """Add speech, float32 mono in [-1, 1] at 16 kHz, any length.
+    def push(self, speech: Samples, *, live: bool = False) -> int:
+        """Add speech, float32 mono in [-1, 1] at 16 kHz, any length; returns where it ends on the line that
+        `Tick.position` walks, in samples.
 
         `live`: from a microphone; its delay is bounded by leaving out silence, then old speech, and it is
         ignored while queued speech waits. Otherwise queued speech, never dropped; end it with `finish`.
         """
         with self._lock:
-            self._speech.push(speech, live=live)
+            return self._speech.push(speech, live=live)
 
     def finish(self) -> None:
         """An utterance ends here: its last ticks no longer wait for more."""
@@ -90,10 +95,12 @@ class LiveAvatar:
             late = self._flowing and not ready and self._speech.backlog > 0
             window = self._speech.window() if speaking else SILENT_WINDOW
             sound = self._speech.advance()
+            position = self._speech.position
             self._flowing = (speaking if ready else late) and self._speech.backlog > 0
             self._move(speaking)
             strength = self._strength
-        tick = Tick(self._index, self._draw(frame, window, strength), to_pcm16(sound), speaking, late)
+        picture = self._draw(frame, window, strength)
+        tick = Tick(self._index, picture, to_pcm16(sound), speaking, late, position, frame)
         self._index += 1
         return tick
 

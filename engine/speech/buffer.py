@@ -37,6 +37,8 @@ class SpeechBuffer:
 
     def __init__(self) -> None:
         self._tick = 0
+        self.position = 0
+        """Where the next sample lies on the line of all that was ever pushed; grows as sound is given out."""
         self._past: Samples = np.zeros(_HISTORY + 1, np.float32)
         self._queue: Samples = np.zeros(0, np.float32)
         self._flags: list[bool] = []  # voice or not, one per gate frame of the queue's beginning
@@ -63,10 +65,10 @@ class SpeechBuffer:
         self._listen(min(self._queue.size, _LISTEN_FRAMES * GATE_FRAME))
         return self.ready and any(self._flags[:_VOICE_FRAMES])
 
-    def push(self, speech: Samples, *, live: bool) -> None:
-        """Add float32 samples in [-1, 1]."""
+    def push(self, speech: Samples, *, live: bool) -> int:
+        """Add float32 samples in [-1, 1]; returns where they end on the line that `position` walks."""
         if live and not self._live and self.backlog:
-            return
+            return self.position + self._queue.size
         self._live = live
         self._padding = 0  # after a finished speech, the silence that completed it becomes part of the line
         self._starved = 0
@@ -74,6 +76,7 @@ class SpeechBuffer:
         if live:
             self._listen(self._queue.size)
             self._trim()
+        return self.position + self._queue.size
 
     def finish(self) -> None:
         """The speech ends here: complete its last ticks with silence, so that they need not wait."""
@@ -138,6 +141,7 @@ class SpeechBuffer:
 
     def _take(self, count: int) -> None:
         self._queue = self._queue[count:]
+        self.position += count
         self._flags = self._flags[count // GATE_FRAME :]
 
     def _trim(self) -> None:
@@ -152,6 +156,7 @@ class SpeechBuffer:
     def _cut(self, frame: int) -> None:
         start = frame * GATE_FRAME
         self._queue = np.concatenate([self._queue[:start], self._queue[start + GATE_FRAME :]])
+        self.position += GATE_FRAME
         del self._flags[frame]
         self._columns.clear()
 
@@ -161,6 +166,7 @@ class SpeechBuffer:
             self.finish()
 
     def _drop_queue(self) -> None:
+        self.position += self._queue.size
         self._queue = np.zeros(0, np.float32)
         self._flags = []
         self._padding = 0
