@@ -21,6 +21,18 @@ class BadRequest(Refusal):
     status = 400
 
 
+class Unauthorized(Refusal):
+    """No token, or one that is not known."""
+
+    status = 401
+
+
+class Forbidden(Refusal):
+    """A good token that does not reach that far."""
+
+    status = 403
+
+
 class NotFound(Refusal):
     """There is nothing of that name."""
 
@@ -31,6 +43,12 @@ class NotAcceptable(Refusal):
     """The offer is well formed, but nothing in it can be served."""
 
     status = 406
+
+
+class TooSlow(Refusal):
+    """The request did not come whole in time."""
+
+    status = 408
 
 
 class Conflict(Refusal):

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from streaming.api.deps import TheStage
+from streaming.auth import Role, needs
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
 
@@ -28,6 +29,7 @@ class VoiceOut(BaseModel):
 
 
 @router.get("/avatars")
+@needs(Role.WATCH)
 async def avatars(stage: TheStage) -> list[AvatarOut]:
     """Every avatar, shipped ones first."""
     found = await asyncio.to_thread(stage.cast.list)
@@ -38,6 +40,7 @@ async def avatars(stage: TheStage) -> list[AvatarOut]:
 
 
 @router.get("/avatars/{name}/preview.jpg", response_class=Response)
+@needs(Role.WATCH)
 async def preview(name: str, stage: TheStage) -> Response:
     """A picture of an avatar."""
     jpeg = await asyncio.to_thread(stage.cast.preview, name)
@@ -45,6 +48,7 @@ async def preview(name: str, stage: TheStage) -> Response:
 
 
 @router.get("/voices")
+@needs(Role.WATCH)
 async def voices(stage: TheStage) -> list[VoiceOut]:
     """Every voice, the most usual first."""
     found = await asyncio.to_thread(stage.voice.voices)

@@ -4,7 +4,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from streaming.auth import Keys
 from streaming.errors import TooLarge, WrongMediaType
+from streaming.limits import RateLimit
 from streaming.sessions import Session, SessionTable, Stage
 
 MAX_SDP_BYTES = 100_000
@@ -27,8 +29,24 @@ def get_session(session_id: str, table: Annotated[SessionTable, Depends(get_tabl
     return table.get(session_id)
 
 
+def get_keys(request: Request) -> Keys:
+    """The tokens of this server."""
+    keys: Keys = request.app.state.keys
+    return keys
+
+
+def count_new_session(request: Request) -> None:
+    """Count a session that this client wants to open. Raises TooMany when these come too fast."""
+    rate: RateLimit = request.app.state.session_rate
+    rate.take(
+        request.client.host if request.client else None,
+        "This address opens sessions too fast; wait as long as Retry-After says.",
+    )
+
+
 TheStage = Annotated[Stage, Depends(get_stage)]
 TheTable = Annotated[SessionTable, Depends(get_table)]
+TheKeys = Annotated[Keys, Depends(get_keys)]
 TheSession = Annotated[Session, Depends(get_session)]
 
 

@@ -1,9 +1,12 @@
 """/v1/sessions: open, look at, talk through, interrupt and end a presenter."""
 
-from fastapi import APIRouter, Response, status
-from pydantic import BaseModel
+from datetime import UTC, datetime
 
-from streaming.api.deps import TheSession, TheStage, TheTable
+from fastapi import APIRouter, Depends, Response, status
+from pydantic import BaseModel, Field
+
+from streaming.api.deps import TheKeys, TheSession, TheStage, TheTable, count_new_session
+from streaming.auth import Role, needs
 from streaming.errors import Unprocessable
 from streaming.voices.text import has_words
 
@@ -49,6 +52,8 @@ class SessionOut(BaseModel):
     mic: bool
     viewers: int
     mouth: MouthOut
+    voice_error: str | None
+    """What was wrong with a voice when one failed last."""
 
 
 class SpeakIn(BaseModel):
@@ -70,7 +75,23 @@ class InterruptOut(BaseModel):
     dropped_ms: float
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+class WatchLinkIn(BaseModel):
+    """How long the link is good for; the server has an upper limit (`KOUBO_WATCH_LINK_MAX_S`)."""
+
+    seconds: int = Field(default=3600, ge=1, le=31_536_000)
+
+
+class WatchLinkOut(BaseModel):
+    """A token that watches this session alone until `expires`; `player` and `whep` have it in their query."""
+
+    token: str
+    expires: datetime
+    player: str
+    whep: str
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[Depends(count_new_session)])
+@needs(Role.OPERATE)
 async def create(table: TheTable, response: Response, body: SessionIn | None = None) -> SessionCreated:
     """Open a session."""
     session = await table.create(body.avatar if body else None)
@@ -80,6 +101,7 @@ async def create(table: TheTable, response: Response, body: SessionIn | None = N
 
 
 @router.get("/{session_id}")
+@needs(Role.WATCH)
 async def show(session: TheSession) -> SessionOut:
     """How it does."""
     mouth = session.part.figures()
@@ -99,16 +121,19 @@ async def show(session: TheSession) -> SessionOut:
         mic=session.microphone is not None and session.microphone.connected,
         viewers=sum(viewer.connected for viewer in session.viewers.values()),
         mouth=MouthOut(runtime=mouth.runtime, precision=mouth.precision, ms_per_frame=mouth.ms_per_frame),
+        voice_error=session.voice_error,
     )
 
 
 @router.delete("/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
+@needs(Role.OPERATE)
 async def end(session_id: str, table: TheTable) -> None:
     """End it, and every connection to it."""
     await table.end(session_id)
 
 
 @router.post("/{session_id}/speak", status_code=status.HTTP_202_ACCEPTED)
+@needs(Role.OPERATE)
 async def speak(session: TheSession, body: SpeakIn, stage: TheStage) -> SpeakOut:
     """Speak a text after those already queued."""
     limit = stage.settings.text_max_chars
@@ -122,6 +147,20 @@ async def speak(session: TheSession, body: SpeakIn, stage: TheStage) -> SpeakOut
 
 
 @router.post("/{session_id}/interrupt")
+@needs(Role.OPERATE)
 async def interrupt(session: TheSession) -> InterruptOut:
     """Be silent at once."""
     return InterruptOut(dropped_ms=round(1000 * await session.interrupt(), 1))
+
+
+@router.post("/{session_id}/watch-links", status_code=status.HTTP_201_CREATED)
+@needs(Role.OPERATE)
+async def watch_link(session: TheSession, keys: TheKeys, body: WatchLinkIn | None = None) -> WatchLinkOut:
+    """Make a link with which anybody who has it may watch this session, and nothing else, for a while."""
+    token, expires = keys.watch_link(session.id, (body or WatchLinkIn()).seconds)
+    return WatchLinkOut(
+        token=token,
+        expires=datetime.fromtimestamp(expires, UTC),
+        player=f"/player?session={session.id}&token={token}",
+        whep=f"/v1/sessions/{session.id}/whep?token={token}",
+    )

@@ -1,11 +1,14 @@
 """WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): the two differ only in which way the media flows."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from fastapi import APIRouter, Request, Response, status
 
 from streaming.api.deps import TheSession, TheStage, read_body
-from streaming.settings import IceServer
+from streaming.auth import Role, needs
+from streaming.turn import client_ice_servers, ice_links
 from streaming.webrtc.sdp import read_fragment, read_offer
 
 SDP = "application/sdp"
@@ -27,23 +30,9 @@ _DIRECTIONS = {
 }
 
 
-def _links(servers: tuple[IceServer, ...]) -> list[tuple[str, str]]:
-    """ICE servers as Link headers (RFC 9725 section 4.6)."""
-    return [("Link", _link(server)) for server in servers]
-
-
-def _link(server: IceServer) -> str:
-    link = f'<{server.url}>; rel="ice-server"'
-    if server.username is not None and server.credential is not None:
-        username, credential = (_quoted(text) for text in (server.username, server.credential))
-        link += f'; username={username}; credential={credential}; credential-type="password"'
-    return link
-
-
-def _quoted(text: str) -> str:
-    """A quoted-string (RFC 9110 section 5.6.4)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _need(params: Mapping[str, Any]) -> Role:
+    """Watching is WHEP; a microphone decides what the presenter says."""
+    return Role.WATCH if params["kind"] == Kind.WHEP else Role.OPERATE
 
 
 def _respond(code: int, headers: list[tuple[str, str]], body: str = "") -> Response:
@@ -54,6 +43,7 @@ def _respond(code: int, headers: list[tuple[str, str]], body: str = "") -> Respo
 
 
 @router.post("/{kind}", response_class=Response, status_code=status.HTTP_201_CREATED)
+@needs(_need)
 async def offer(kind: Kind, session: TheSession, stage: TheStage, request: Request) -> Response:
     """Answer an SDP offer; the new connection's address is in Location, its ICE session in ETag."""
     taken = read_offer(await read_body(request, SDP), _DIRECTIONS[kind])
@@ -62,31 +52,33 @@ async def offer(kind: Kind, session: TheSession, stage: TheStage, request: Reque
         ("Location", f"/v1/sessions/{session.id}/{kind}/{peer.id}"),
         ("ETag", peer.etag),
         ("Accept-Patch", FRAGMENT),
-        *_links(stage.settings.ice_servers),
+        *ice_links(client_ice_servers(stage.settings, session.id)),
     ]
     return _respond(status.HTTP_201_CREATED, headers, answer)
 
 
 @router.options("/{kind}", response_class=Response)
+@needs(_need)
 async def endpoint_options(kind: Kind, session: TheSession, stage: TheStage) -> Response:
     """What may be posted, and the ICE servers for clients that must know them before their offer."""
     headers = [
         ("Accept-Post", SDP),
         ("Allow", "GET, HEAD, OPTIONS, POST"),
-        *_links(stage.settings.ice_servers),
+        *ice_links(client_ice_servers(stage.settings, session.id)),
     ]
     return _respond(status.HTTP_200_OK, headers)
 
 
-@router.api_route(
-    "/{kind}", methods=["GET", "HEAD"], response_class=Response, status_code=status.HTTP_204_NO_CONTENT
-)
+@router.head("/{kind}", response_class=Response, include_in_schema=False)
+@router.get("/{kind}", response_class=Response, status_code=status.HTTP_204_NO_CONTENT)
+@needs(_need)
 async def endpoint_get(kind: Kind, session: TheSession) -> Response:
     """Nothing: the endpoint has no representation (RFC 9725 section 4.1)."""
     return _respond(status.HTTP_204_NO_CONTENT, [])
 
 
 @router.patch("/{kind}/{peer_id}", response_class=Response, status_code=status.HTTP_204_NO_CONTENT)
+@needs(_need)
 async def trickle(kind: Kind, peer_id: str, session: TheSession, request: Request) -> Response:
     """Add ICE candidates that the client found after its offer."""
     peer = session.peer(kind, peer_id)
@@ -96,6 +88,7 @@ async def trickle(kind: Kind, peer_id: str, session: TheSession, request: Reques
 
 
 @router.delete("/{kind}/{peer_id}", response_class=Response)
+@needs(_need)
 async def hang_up(kind: Kind, peer_id: str, session: TheSession) -> Response:
     """End a connection."""
     await session.peer(kind, peer_id).close()
@@ -103,6 +96,7 @@ async def hang_up(kind: Kind, peer_id: str, session: TheSession) -> Response:
 
 
 @router.options("/{kind}/{peer_id}", response_class=Response)
+@needs(_need)
 async def peer_options(kind: Kind, peer_id: str, session: TheSession) -> Response:
     """What may be done with a connection."""
     session.peer(kind, peer_id)
@@ -111,12 +105,9 @@ async def peer_options(kind: Kind, peer_id: str, session: TheSession) -> Respons
     )
 
 
-@router.api_route(
-    "/{kind}/{peer_id}",
-    methods=["GET", "HEAD"],
-    response_class=Response,
-    status_code=status.HTTP_204_NO_CONTENT,
-)
+@router.head("/{kind}/{peer_id}", response_class=Response, include_in_schema=False)
+@router.get("/{kind}/{peer_id}", response_class=Response, status_code=status.HTTP_204_NO_CONTENT)
+@needs(_need)
 async def peer_get(kind: Kind, peer_id: str, session: TheSession) -> Response:
     """Nothing: a connection has no representation (RFC 9725 section 4.1)."""
     session.peer(kind, peer_id)
