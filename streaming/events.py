@@ -72,6 +72,15 @@ class SpeechStopped(Event):
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class VoiceFailed(Event):
+    """A voice did not speak a text, or a piece of it; `sentence` says why and whether another goes on."""
+
+    type: ClassVar[str] = "voice_failed"
+    voice: str
+    sentence: str
+
+
 class Subscription:
     """Events from the moment of `Events.subscribe` on, as an async iterator; use it in a `with` block.
 

@@ -8,17 +8,19 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from engine.live import Tick
 from engine.speech.audio import SAMPLE_RATE, Samples
 from streaming.audio_feed import AudioFeed
 from streaming.cast import Cast, Part
+from streaming.cut_out import CutOuts
 from streaming.drain import Drain
 from streaming.encoding.base import EncodedSound
 from streaming.encoding.choose import SOFTWARE
 from streaming.encoding.hub import EncodeHub, OpenEncoder
 from streaming.errors import Busy, Conflict, NotAcceptable, NotFound
-from streaming.events import Events, Interrupted
+from streaming.events import Events, Interrupted, VoiceFailed
 from streaming.labels import label_style, labelled
 from streaming.metrics import Metrics
 from streaming.pacing import Pacer, TickFigures
@@ -27,6 +29,7 @@ from streaming.settings import Settings
 from streaming.speaker import Speaker
 from streaming.turn import server_ice_servers
 from streaming.voices.base import Voice
+from streaming.voices.narration import Witness
 from streaming.webrtc.microphone import Microphone
 from streaming.webrtc.peer import Peer
 from streaming.webrtc.sdp import Offer
@@ -76,10 +79,19 @@ class Session:
         self._metrics = stage.metrics
         self._presenter = part.presenter
         self._label = label_style(stage.settings)
+        self._cut_outs = CutOuts(part.mattes, self._label)
         self.events = Events()
         self.playback = Playback(part.presenter, self.events)
+        self.voice_error: str | None = None
+        """What was wrong with a voice when one failed last."""
         self._speaker = Speaker(
-            stage.voice, stage.settings.text_queue, self.playback.say, lambda: self.backlog_s
+            stage.voice,
+            stage.settings.text_queue,
+            self.playback.say,
+            lambda: self.backlog_s,
+            fallback=stage.settings.fallback_voice or None,
+            patience_s=stage.settings.voice_patience_s,
+            witness=Witness(self._voice_failed, stage.metrics.first_sound),
         )
         self.feed = AudioFeed(
             self.playback,
@@ -161,14 +173,19 @@ class Session:
             undo.pop_all()
         return microphone, answer
 
-    async def view(self, offer: Offer) -> tuple[Peer, str]:
-        """Take a WHEP offer; returns the connection and the answer. Raises Busy when there are too many."""
+    async def view(self, offer: Offer, *, alpha: bool = False) -> tuple[Peer, str]:
+        """Take a WHEP offer; returns the connection and the answer. Raises Busy when there are too many.
+
+        `alpha`: the presenter cut out, its matte below the picture; Unprocessable where it has none.
+        """
+        if alpha:
+            await self._cut_outs.load()
         if len(self.viewers) >= self._settings.max_viewers:
             raise Busy(
                 "This session has all the viewers it can serve; try again later.", {"Retry-After": "5"}
             )
         ice_servers = server_ice_servers(self._settings)
-        viewer = Viewer(ice_servers, self._settings.connect_timeout_s, self.encoders)
+        viewer = Viewer(ice_servers, self._settings.connect_timeout_s, self.encoders, alpha=alpha)
         self.viewers[viewer.id] = viewer
         with ExitStack() as undo:
             undo.callback(self.viewers.pop, viewer.id, None)
@@ -205,10 +222,10 @@ class Session:
         while not self._abandoned():
             await asyncio.sleep(max(0.0, pacer.due - self._clock()))
             async with self._core:
-                tick, sounds = await loop.run_in_executor(self._workers, self._compute, pacer.slot)
+                bare, tick, sounds = await loop.run_in_executor(self._workers, self._compute, pacer.slot)
             now = self._clock()
             slot = pacer.slot
-            self.encoders.show(slot, tick.picture, sounds)
+            self.encoders.show(slot, tick.picture, sounds, partial(self._cut_outs.draw, bare))
             for listener in self.on_tick:
                 listener(slot, tick)
             lateness = pacer.advance(now)
@@ -219,10 +236,10 @@ class Session:
             self._speaker.drained()
             self.feed.pump()
 
-    def _compute(self, slot: int) -> tuple[Tick, list[EncodedSound]]:
-        """One tick and its encoded sound; runs in a worker thread."""
-        tick = labelled(self._presenter.tick(), self._label)
-        return tick, self.encoders.encode_sound(tick.sound, slot)
+    def _compute(self, slot: int) -> tuple[Tick, Tick, list[EncodedSound]]:
+        """One tick, bare and labelled, and its encoded sound; runs in a worker thread."""
+        bare = self._presenter.tick()
+        return bare, labelled(bare, self._label), self.encoders.encode_sound(bare.sound, slot)
 
     def _abandoned(self) -> bool:
         now = self._clock()
@@ -233,6 +250,11 @@ class Session:
 
     def _hear(self, samples: Samples) -> None:
         self._presenter.push(samples, live=True)
+
+    def _voice_failed(self, voice_id: str, sentence: str) -> None:
+        self.voice_error = sentence
+        self._metrics.voice_failed(voice_id.partition(":")[0])
+        self.events.publish(VoiceFailed(voice_id, sentence))
 
     def _forget(self, peer: Peer) -> None:
         if peer is self.microphone:

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from engine.errors import KouboError
 from engine.speech.audio import Samples
 from streaming.errors import TooMany
 from streaming.voices.base import Voice
+from streaming.voices.narration import PATIENCE_S, Narrator, Witness
 
 AHEAD_S = 8.0
 """Speech made ahead of the mouth; more only costs memory and work that an interrupt throws away."""
@@ -27,7 +29,8 @@ class Speaker:
     """Turns queued texts into speech, never far ahead of the mouth.
 
     `say(samples)` takes speech, `say(None)` marks the end of a text; `backlog_s` tells the seconds not yet
-    spoken. `drained` must be called after each tick, so that waiting speech goes on.
+    spoken. `drained` must be called after each tick, so that waiting speech goes on. `fallback`, `patience_s`
+    and `witness` are those of the `Narrator`.
     """
 
     def __init__(
@@ -36,8 +39,13 @@ class Speaker:
         limit: int,
         say: Callable[[Samples | None], None],
         backlog_s: Callable[[], float],
+        *,
+        fallback: str | None = None,
+        patience_s: float = PATIENCE_S,
+        witness: Witness | None = None,
     ) -> None:
         self._voice = voice
+        self._narrator = Narrator(voice, fallback=fallback, patience_s=patience_s, witness=witness)
         self._limit = limit
         self._say = say
         self._backlog_s = backlog_s
@@ -95,10 +103,11 @@ class Speaker:
 
     async def _speak(self, item: _Text) -> None:
         try:
-            async for samples in self._voice.synthesise(item.text, item.voice_id):
-                self._say(samples)
-                while self._backlog_s() >= AHEAD_S:
-                    await self._sleep()
+            async with aclosing(self._narrator.narrate(item.text, item.voice_id)) as speech:
+                async for samples in speech:
+                    self._say(samples)
+                    while self._backlog_s() >= AHEAD_S:
+                        await self._sleep()
         except KouboError as error:
-            logger.warning("a text was not spoken: %s", error)
+            logger.warning("a text was not spoken to its end: %s", error)
         self._say(None)

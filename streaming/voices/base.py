@@ -1,6 +1,6 @@
-"""The role of a voice: text in, speech out, piece by piece."""
+"""The role of a voice: text in, speech out, as soon as there is some."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from engine.speech.audio import Samples
 
 @dataclass(frozen=True, slots=True)
 class VoiceInfo:
-    """A voice that can be asked for. `language` is a BCP 47 tag."""
+    """A voice that can be asked for. `language` is a BCP 47 tag, "mul" for a voice of many languages."""
 
     id: str
     name: str
@@ -17,7 +17,7 @@ class VoiceInfo:
 
 
 class Voice(Protocol):
-    """Speaks text. Pieces come as soon as they are ready, so that the first words start early."""
+    """Speaks pieces of text, such as a sentence; `streaming.voices.narration` makes pieces of a text."""
 
     def voices(self) -> list[VoiceInfo]:
         """Every voice it offers, the most usual first."""
@@ -30,9 +30,9 @@ class Voice(Protocol):
         """
         ...
 
-    def synthesise(self, text: str, voice_id: str) -> AsyncIterator[Samples]:
-        """Pieces of speech, float32 mono in [-1, 1] at 16 kHz, in order.
+    def synthesise(self, text: str, voice_id: str) -> AsyncGenerator[Samples, None]:
+        """A piece as speech, float32 mono in [-1, 1] at 16 kHz, as it comes, in parts of any length.
 
-        Raises VoiceError when the voice cannot speak.
+        There is at least one. Raises VoiceError when the voice cannot speak. Closing it ends all work for it.
         """
         ...

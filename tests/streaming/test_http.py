@@ -48,9 +48,9 @@ async def test_avatars_have_titles_and_pictures(http: httpx.AsyncClient) -> None
 
 async def test_voices_include_english_and_mandarin(http: httpx.AsyncClient) -> None:
     voices = {voice["id"]: voice for voice in (await http.get("/v1/voices")).json()}
-    assert {"en-us", "en-gb", "cmn"} <= set(voices)
-    assert voices["cmn"]["language"] == "cmn-CN"
-    assert set(voices["en-us"]) == {"id", "name", "language"}
+    assert {"espeak:en-us", "espeak:en-gb", "espeak:cmn"} <= set(voices)
+    assert voices["espeak:cmn"]["language"] == "cmn-CN"
+    assert set(voices["espeak:en-us"]) == {"id", "name", "language"}
 
 
 async def test_a_session_lives_from_post_to_delete(http: httpx.AsyncClient) -> None:
@@ -154,7 +154,7 @@ async def test_a_body_that_is_no_json_is_422(http: httpx.AsyncClient, session: d
 
 async def test_mandarin_text_gets_a_mandarin_voice(http: httpx.AsyncClient, session: dict[str, str]) -> None:
     response = await http.post(f"/v1/sessions/{session['id']}/speak", json={"text": "大家好，这是 Koubo。"})
-    assert response.json() == {"voice": "cmn"}
+    assert response.json() == {"voice": "espeak:cmn"}
 
     async def reached() -> bool:
         return bool((await http.get(f"/v1/sessions/{session['id']}")).json()["speaking"])

@@ -72,7 +72,7 @@ async def test_text_is_spoken_soon_and_an_interrupt_silences_it_at_once(
     asked = clock()
     response = await http.post(f"{address}/speak", json={"text": "This is a long story, told slowly. " * 5})
     assert response.status_code == 202
-    assert response.json() == {"voice": "en-us"}
+    assert response.json() == {"voice": "espeak:en-us"}
     await eventually(lambda: any(np.abs(frame.to_ndarray()).max() > 1000 for _, _, frame in recorder.sounds))
     assert clock() - asked < 2
     await asyncio.sleep(0.5)
