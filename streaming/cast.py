@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.anchor.card import read_card
 from engine.anchor.crop import Picture
+from engine.anchor.matte import Mattes
 from engine.anchor.package import ANCHOR, Avatar, find_avatar, list_avatars
 from engine.errors import AvatarError
 from engine.live import LiveAvatar, Tick
@@ -73,11 +74,14 @@ class AvatarInfo:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A presenter on stage in one session, the figures of its mouth, and its (width, height) in pixels."""
+    """A presenter on stage in one session, the figures of its mouth, its (width, height) in pixels, and its
+    mattes where it can stand before a clear background.
+    """
 
     presenter: Presenter
     figures: Callable[[], MouthFigures]
     size: tuple[int, int]
+    mattes: Mattes | None = None
 
 
 class Cast(Protocol):
@@ -209,7 +213,7 @@ class EngineCast:
         loaded = self._loaded[chosen]
         mouth = TimedMouth(loaded.mouth, self._observe)
         presenter = LiveAvatar(loaded.avatar, loaded.features, mouth)
-        return chosen, Part(presenter, mouth.figures, loaded.avatar.card.size)
+        return chosen, Part(presenter, mouth.figures, loaded.avatar.card.size, loaded.avatar.mattes)
 
     def _load(self, name: str) -> _Loaded:
         avatar = Avatar.load(self._folder(name))

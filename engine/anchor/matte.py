@@ -87,14 +87,15 @@ class Mattes:
         self._lock = threading.Lock()
         self._check()
 
-    def __getitem__(self, frame: int) -> Plane:
-        """The matte of a frame, uint8 (h, w), 255 where all is presenter; the first call decodes them all.
-
-        Raises AvatarError when the file is damaged.
-        """
+    def load(self) -> None:
+        """Decode them, if that is not done. Raises AvatarError when the file is damaged."""
         with self._lock:
             if not self._packed:
                 self._packed = self._read()
+
+    def __getitem__(self, frame: int) -> Plane:
+        """The matte of a frame, uint8 (h, w), 255 where all is presenter. Raises AvatarError as `load` does."""
+        self.load()
         width, height = self._card.size
         return np.frombuffer(zlib.decompress(self._packed[frame]), np.uint8).reshape(height, width)
 

@@ -44,10 +44,16 @@ def _respond(code: int, headers: list[tuple[str, str]], body: str = "") -> Respo
 
 @router.post("/{kind}", response_class=Response, status_code=status.HTTP_201_CREATED)
 @needs(_need)
-async def offer(kind: Kind, session: TheSession, stage: TheStage, request: Request) -> Response:
-    """Answer an SDP offer; the new connection's address is in Location, its ICE session in ETag."""
+async def offer(
+    kind: Kind, session: TheSession, stage: TheStage, request: Request, alpha: bool = False
+) -> Response:
+    """Answer an SDP offer; the new connection's address is in Location, its ICE session in ETag.
+
+    `alpha`, of a viewer: the presenter without its background. Pictures have twice the height; below the
+    picture is its matte in grey, white where the presenter is.
+    """
     taken = read_offer(await read_body(request, SDP), _DIRECTIONS[kind])
-    peer, answer = await (session.publish(taken) if kind is Kind.WHIP else session.view(taken))
+    peer, answer = await (session.publish(taken) if kind is Kind.WHIP else session.view(taken, alpha=alpha))
     headers = [
         ("Location", f"/v1/sessions/{session.id}/{kind}/{peer.id}"),
         ("ETag", peer.etag),

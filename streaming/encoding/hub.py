@@ -21,7 +21,7 @@ from streaming.encoding.base import (
 )
 from streaming.encoding.choose import SOFTWARE, Size
 from streaming.encoding.opus import OpusEncoder
-from streaming.encoding.stream import Figures, PictureStream, Subscription
+from streaming.encoding.stream import Drawn, Figures, PictureStream, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class EncodeHub:
         self._kbps = kbps
         self._open_encoder = open_encoder
         self._figures = figures
-        self._streams: dict[Codec, PictureStream] = {}
+        self._streams: dict[tuple[Codec, bool], PictureStream] = {}
         self._sounds: dict[SoundCodec, SoundEncoder] = {}
         self._attached: list[Attachment] = []
         self._ending: set[asyncio.Task[None]] = set()
@@ -57,7 +57,7 @@ class EncodeHub:
     @property
     def codecs(self) -> tuple[Codec, ...]:
         """The picture codecs that are being encoded, the oldest first."""
-        return tuple(self._streams)
+        return tuple(codec for codec, _ in self._streams)
 
     @property
     def dropped(self) -> int:
@@ -71,16 +71,17 @@ class EncodeHub:
         video: Codec | None,
         audio: SoundCodec | None,
         steady: bool = False,
+        alpha: bool = False,
     ) -> "Attachment":
         """Give a receiver pictures and sound until it detaches.
 
         Pictures begin with the next key frame, which it shares with whoever joins within half a second, sound
         begins at once. `steady`, for outlets: others' reports do not lower the bit rate, and there is a key
-        frame at least every two seconds.
+        frame at least every two seconds. `alpha`: pictures of twice the height, with the matte below.
         """
         stream, subscription = None, None
         if video is not None:
-            stream = self._stream(video)
+            stream = self._stream(video, alpha)
             subscription = Subscription(receiver, steady=steady)
             stream.subscriptions.append(subscription)
             stream.schedule.request()
@@ -88,7 +89,8 @@ class EncodeHub:
             # Replaced, never changed: a worker thread may be going through it.
             self._sounds = {**self._sounds, audio: _SOUND_ENCODERS[audio]()}
         config = self._sounds[audio].config if audio is not None else b""
-        attachment = Attachment(self, receiver, stream, subscription, audio, config)
+        size = self._size(alpha)
+        attachment = Attachment(self, receiver, size, stream, subscription, audio, config)
         self._attached.append(attachment)
         return attachment
 
@@ -96,10 +98,15 @@ class EncodeHub:
         """Packets of one tick's sound, int16 (640,), in every codec that is received. For a worker thread."""
         return [packet for encoder in self._sounds.values() for packet in encoder.encode(sound, slot)]
 
-    def show(self, slot: int, picture: Frame, sounds: list[EncodedSound]) -> None:
-        """Hand a tick on: its sound goes out now, its picture when it is encoded."""
-        for stream in self._streams.values():
-            stream.put(slot, picture)
+    def show(self, slot: int, picture: Frame, sounds: list[EncodedSound], alpha: Drawn | None = None) -> None:
+        """Hand a tick on: its sound goes out now, its picture when it is encoded.
+
+        `alpha`: the same picture with its matte below, for those who attached so.
+        """
+        for (_, stacked), stream in self._streams.items():
+            drawn = alpha if stacked else picture
+            if drawn is not None:
+                stream.put(slot, drawn)
         for attachment in tuple(self._attached):
             for sound in sounds:
                 if sound.codec == attachment.audio:
@@ -119,20 +126,23 @@ class EncodeHub:
         if self._ending:
             await asyncio.wait(self._ending)
 
-    def _stream(self, codec: Codec) -> PictureStream:
-        stream = self._streams.get(codec)
+    def _size(self, alpha: bool) -> Size:
+        return (self.size[0], 2 * self.size[1]) if alpha else self.size
+
+    def _stream(self, codec: Codec, alpha: bool) -> PictureStream:
+        stream = self._streams.get((codec, alpha))
         if stream is None:
-            opener = partial(self._open_encoder, codec, self.size, self._kbps)
-            stream = self._streams[codec] = PictureStream(codec, self._kbps, opener, self._figures)
+            opener = partial(self._open_encoder, codec, self._size(alpha), self._kbps)
+            stream = self._streams[codec, alpha] = PictureStream(codec, self._kbps, opener, self._figures)
         return stream
 
     def _detach(self, attachment: "Attachment") -> None:
         self._attached.remove(attachment)
         audios = {one.audio for one in self._attached}
         self._sounds = {codec: encoder for codec, encoder in self._sounds.items() if codec in audios}
-        for codec, stream in list(self._streams.items()):
+        for key, stream in list(self._streams.items()):
             if not stream.subscriptions:
-                del self._streams[codec]
+                del self._streams[key]
                 task = stream.stop()
                 self._ending.add(task)
                 task.add_done_callback(self._ended)
@@ -150,13 +160,14 @@ class Attachment:
         self,
         hub: EncodeHub,
         receiver: Receiver,
+        size: Size,
         stream: PictureStream | None,
         subscription: Subscription | None,
         audio: SoundCodec | None,
         audio_config: bytes,
     ) -> None:
         self.receiver = receiver
-        self.size = hub.size
+        self.size = size
         self.audio = audio
         self.audio_config = audio_config
         self._hub = hub

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import av
 
@@ -25,6 +25,9 @@ RAW_WAITING = 2
 
 _SENT_SLOTS = 2 * FRAME_RATE
 
+Drawn: TypeAlias = Frame | Callable[[], Frame]
+"""A picture, or what draws it in the encoder's thread."""
+
 
 class Figures(Protocol):
     """Hears what encoders do; `streaming.metrics.Metrics` is one."""
@@ -41,7 +44,7 @@ class Figures(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Raw:
     slot: int
-    picture: Frame
+    picture: Drawn
 
 
 class Subscription:
@@ -89,7 +92,7 @@ class PictureStream:
         """Pictures that the encoder could not keep up with."""
         return self._raw.dropped
 
-    def put(self, slot: int, picture: Frame) -> None:
+    def put(self, slot: int, picture: Drawn) -> None:
         """Encode this picture next."""
         before = self.dropped
         self._raw.put(_Raw(slot, picture))
@@ -130,7 +133,8 @@ class PictureStream:
         try:
             if self._encoder is None:
                 self._encoder = self._open_encoder()
-            made = self._encoder.encode(raw.picture, raw.slot, kbps, keyframe=keyframe)
+            picture = raw.picture() if callable(raw.picture) else raw.picture
+            made = self._encoder.encode(picture, raw.slot, kbps, keyframe=keyframe)
         except av.FFmpegError:
             # The next picture gets a fresh encoder, which begins with a key frame.
             logger.exception("the %s encoder failed; it is opened anew", self.codec)

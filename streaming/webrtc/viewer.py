@@ -22,14 +22,21 @@ class Viewer(Peer):
     """Gets pictures and sound from the moment its connection stands, beginning with a key frame.
 
     Both tracks begin with the same tick. Sound is always Opus. The picture takes a codec that is being
-    encoded for others, where the client knows it, else the one that the client prefers (VP8 or H.264).
+    encoded for others, where the client knows it, else the one that the client prefers (VP8 or H.264). With
+    `alpha`, pictures have twice the height, the matte below.
     """
 
     def __init__(
-        self, ice_servers: tuple[IceServer, ...], connect_timeout_s: float, encoders: EncodeHub
+        self,
+        ice_servers: tuple[IceServer, ...],
+        connect_timeout_s: float,
+        encoders: EncodeHub,
+        *,
+        alpha: bool = False,
     ) -> None:
         super().__init__(ice_servers, connect_timeout_s)
         self._encoders = encoders
+        self._alpha = alpha
         self._attachment: Attachment | None = None
         self._picture = PictureTrack(self._request_keyframe)
         self._sound = SoundTrack()
@@ -62,7 +69,9 @@ class Viewer(Peer):
     def _start(self) -> None:
         video = self._agreed_codec()
         audio = "audio" in self._kinds
-        self._attachment = self._encoders.attach(self, video=video, audio="opus" if audio else None)
+        self._attachment = self._encoders.attach(
+            self, video=video, audio="opus" if audio else None, alpha=self._alpha
+        )
         if video is None:
             self._sound.begin(0)
             return
