@@ -7,16 +7,9 @@ of the picture with the same media time.
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from typing import Any
 
 import av
@@ -27,16 +20,13 @@ from aiortc.mediastreams import MediaStreamError
 from engine.errors import KouboError
 from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK, Samples
 from engine.speech.espeak import speak
-from streaming.pacing import percentiles
-from streaming.webrtc.client import PACKET_SAMPLES, ClipTrack, Exchange, Watcher, publish
-from streaming.webrtc.ending import close_connection
+from streaming.bench_server import Server, running_server, server_command
 from streaming.encoding.base import SOUND_CLOCK
+from streaming.pacing import percentiles
+from streaming.webrtc.client import PACKET_SAMPLES, ClipTrack, Watcher, publish
+from streaming.webrtc.ending import close_connection
 from streaming.webrtc.sending import VIDEO_CLOCK
 
-_ROOT = Path(__file__).resolve().parents[1]
-"""Where the server starts: the package may be run from a checkout that is not installed."""
-
-_START_S = 60.0
 _WARM_UP_S = 3.0
 _CLIP_S = 60.0
 _WINDOW = 8 * SAMPLES_PER_TICK
@@ -44,14 +34,6 @@ _REACH_S = 2.0
 _STEP_TICKS = 3
 _LOUD = 0.01
 _SURE = 0.6
-_HTTP_TIMEOUT_S = 20.0
-
-
-def server_command(port: int, runtime: str = "auto") -> list[str]:
-    """What starts a server on loopback whose mouths run on `runtime`."""
-    start = f"serve('127.0.0.1', {port}, Settings(runtime={runtime!r}))"
-    imports = "from streaming.server import serve; from streaming.settings import Settings"
-    return [sys.executable, "-c", f"{imports}; {start}"]
 
 
 def bench_live(
@@ -64,75 +46,6 @@ def bench_live(
     KouboError when the server does not start or no sound comes back.
     """
     return asyncio.run(_bench(sessions, seconds, command))
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """A running server, by its port and its process."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-
-    async def request(self, method: str, path: str, body: str | None = None, kind: str = "") -> str:
-        """The body of a successful response. Raises KouboError with the server's sentence otherwise."""
-        return await asyncio.to_thread(self._request, method, path, body, kind)
-
-    def _request(self, method: str, path: str, body: str | None, kind: str) -> str:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=_HTTP_TIMEOUT_S)
-        with contextlib.closing(connection):
-            connection.request(method, path, body, {"Content-Type": kind} if kind else {})
-            response = connection.getresponse()
-            text = response.read().decode()
-        if response.status >= 400:
-            raise KouboError(f"The server refused {method} {path}: {json.loads(text)['detail']}")
-        return text
-
-    def exchange(self, path: str) -> Exchange:
-        """Posts offers to this endpoint."""
-
-        async def post(offer: str) -> str:
-            return await self.request("POST", path, offer, "application/sdp")
-
-        return post
-
-    def rss_mb(self) -> float:
-        """Resident memory of the server in MiB, from /proc; 0 where there is none."""
-        status = Path(f"/proc/{self.process.pid}/status")
-        if not status.is_file():
-            return 0.0
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
-        return round(int(line.split()[1]) / 1024, 1)
-
-
-@contextlib.asynccontextmanager
-async def _server(sessions: int, command: Callable[[int], list[str]]) -> AsyncIterator[_Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"KOUBO_MAX_SESSIONS": str(sessions)}
-    process = subprocess.Popen(command(port), env=environment, cwd=_ROOT)  # noqa: ASYNC220
-    server = _Server(port, process)
-    try:
-        await _until_healthy(server)
-        yield server
-    finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait)
-
-
-async def _until_healthy(server: _Server) -> None:
-    try:
-        async with asyncio.timeout(_START_S):
-            while server.process.poll() is None:
-                with contextlib.suppress(OSError, HTTPException):
-                    await server.request("GET", "/healthz")
-                    return
-                await asyncio.sleep(0.1)
-    except TimeoutError as error:
-        raise KouboError("The server did not start within a minute; start it by hand to see why.") from error
-    raise KouboError(
-        f"The server ended with status {server.process.returncode}; start it by hand to see why."
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +66,7 @@ class _Client:
         await self.watcher.close()
 
 
-async def _open(server: _Server, clip: Samples) -> _Client:
+async def _open(server: Server, clip: Samples) -> _Client:
     opened = json.loads(await server.request("POST", "/v1/sessions"))
     watcher = Watcher(decode=False)
     await watcher.connect(server.exchange(opened["whep"]))
@@ -182,7 +95,7 @@ async def _listen(watcher: Watcher, heard: list[tuple[int, Samples]]) -> None:
 
 async def _bench(sessions: int, seconds: float, command: Callable[[int], list[str]]) -> dict[str, Any]:
     clip = await asyncio.to_thread(_clip)
-    async with _server(sessions, command) as server:
+    async with running_server(sessions, command) as server:
         # Clients begin at different moments of the clip, as people do.
         clients = [await _open(server, np.roll(clip, -number * SAMPLE_RATE)) for number in range(sessions)]
         try:
