@@ -18,7 +18,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 session_in_log: ContextVar[str | None] = ContextVar("session_in_log", default=None)
 """Id of the session that the current task works for."""
 
-OURS = ("koubo", "streaming", "engine", "trt_build", "uvicorn")
+OURS = ("koubo", "streaming", "engine", "trt_build", "uvicorn.access")
 """Loggers that follow the level of the settings; others tell warnings and errors only."""
 
 LINES_WAITING = 4096
@@ -27,7 +27,9 @@ LINES_WAITING = 4096
 HIDDEN = "***"
 
 _LAST_LINES_S = 1.0
-_PROBES = ("/healthz", "/readyz", "/metrics")
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Addresses that machines ask all the time; not told where they answer well, nor counted."""
+
 _SESSION_PATH = re.compile(r"/v1/sessions/([\w-]{1,64})(?:/|$)")
 _SECRETS = (
     re.compile(
@@ -144,12 +146,14 @@ class SessionInLog:
 def set_up(shape: LogFormat, level: LogLevel, stream: IO[str] | None = None) -> PatientHandler:
     """Send everything that is logged in this process to `stream`, stderr by default.
 
-    Returns the handler, to be closed at the end.
+    Unless the level is debug, health checks and scrapes that went well are left out, and in text every
+    request that did: a page asks its session how it does all the time. Returns the handler, to be closed at
+    the end.
     """
     handler = PatientHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if shape == "json" else TextFormatter())
     if level != "debug":
-        handler.addFilter(_no_probe)
+        handler.addFilter(_no_probe if shape == "json" else _no_success)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -177,4 +181,10 @@ def _request(record: logging.LogRecord) -> dict[str, object] | None:
 def _no_probe(record: logging.LogRecord) -> bool:
     """Whether a line is anything but a health check or a scrape that went well."""
     request = _request(record)
-    return request is None or request["path"] not in _PROBES or request["status"] != 200
+    return request is None or request["path"] not in PROBES or request["status"] != 200
+
+
+def _no_success(record: logging.LogRecord) -> bool:
+    """Whether a line is anything but a request that went well."""
+    request = _request(record)
+    return request is None or int(str(request["status"])) >= 400

@@ -28,6 +28,7 @@ from streaming.labels import label_style
 from streaming.logs import SessionInLog
 from streaming.metrics import Metrics
 from streaming.readiness import Readiness
+from streaming.refusals import RefusalsCounted
 from streaming.safety import HEADERS, HSTS, LocalOnly, add_safety, refuse_open_door
 from streaming.sessions import SessionTable, Stage
 from streaming.settings import Settings
@@ -98,6 +99,7 @@ def create_app(
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
+    app.add_middleware(RefusalsCounted, rejected=metrics.rejected)
     app.add_middleware(SessionInLog)
     for module in _MODULES:
         app.include_router(module.router)
