@@ -11,6 +11,8 @@ from aiortc import (
     MediaStreamTrack,
     RTCBundlePolicy,
     RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
 )
@@ -116,10 +118,13 @@ class MarkedFrames:
 
 
 class Watcher:
-    """A viewer. `sounds` and `pictures` are tracks to receive from; `frames` knows when pictures arrived."""
+    """A viewer. `sounds` and `pictures` are tracks to receive from; `frames` knows when pictures arrived.
 
-    def __init__(self, *, decode: bool = True) -> None:
-        self.pc = _peer()
+    With `relay`, a TURN server, nothing goes another way than through it.
+    """
+
+    def __init__(self, *, decode: bool = True, relay: RTCIceServer | None = None) -> None:
+        self.pc = _peer(relay)
         self.frames = MarkedFrames(decode=decode)
         picture = self.pc.addTransceiver("video", direction="recvonly")
         sound = self.pc.addTransceiver("audio", direction="recvonly")
@@ -154,8 +159,14 @@ async def publish(track: MediaStreamTrack, exchange: Exchange) -> RTCPeerConnect
     return pc
 
 
-def _peer() -> RTCPeerConnection:
-    return RTCPeerConnection(RTCConfiguration([], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+def _peer(relay: RTCIceServer | None = None) -> RTCPeerConnection:
+    return RTCPeerConnection(
+        RTCConfiguration(
+            [relay] if relay else [],
+            RTCIceTransportPolicy.RELAY if relay else RTCIceTransportPolicy.ALL,
+            RTCBundlePolicy.MAX_BUNDLE,
+        )
+    )
 
 
 async def _connect(pc: RTCPeerConnection, exchange: Exchange) -> None:
