@@ -1,6 +1,7 @@
 // The bare player: one picture, one sound, no controls. Made for OBS browser sources and second screens.
 import { whepUrl } from "./api.js";
 import { setText, translate } from "./i18n.js";
+import { drawCutOut } from "./matte.js";
 import { Viewer } from "./whep.js";
 
 const video = document.getElementById("video");
@@ -8,6 +9,12 @@ const message = document.getElementById("message");
 const query = new URLSearchParams(location.search);
 const id = query.get("session");
 const silent = query.get("muted") === "1";
+const transparent = query.get("background") === "transparent";
+/** What is looked at: the video itself, or the presenter cut out of it. */
+const picture = transparent ? document.getElementById("cutout") : video;
+
+/** The server's answer for a presenter that cannot be cut out. */
+const NO_MATTE = 422;
 
 /** Failures that heal within this time are never shown. */
 const QUIET_MS = 1500;
@@ -44,22 +51,34 @@ function unmute() {
   if (!silent && video.srcObject) video.muted = false;
 }
 
-function onState(state) {
-  if (state === "live") return;
-  if (state === "gone") video.hidden = true;
-  if (state !== "connecting") say(state === "gone" ? "player.gone" : "player.lost");
+function onState(state, error) {
+  if (state === "live" || state === "connecting") return;
+  if (state === "gone") picture.hidden = true;
+  if (transparent && error?.status === NO_MATTE) say("player.noMatte");
+  else say(state === "gone" ? "player.gone" : "player.lost");
+}
+
+function address() {
+  const url = new URL(whepUrl(id), location.href);
+  if (transparent) url.searchParams.set("alpha", "1");
+  return url.href;
 }
 
 translate();
-video.hidden = true;
+picture.hidden = true;
+video.classList.toggle("source", transparent);
 video.addEventListener("playing", () => {
-  video.hidden = false;
+  picture.hidden = false;
   hush();
 });
 for (const gesture of ["pointerdown", "keydown"]) window.addEventListener(gesture, unmute);
 
-if (id) {
-  const viewer = new Viewer(whepUrl(id), {
+if (!id) {
+  setText(message, "player.noSession");
+} else if (transparent && !drawCutOut(video, picture)) {
+  setText(message, "player.noWebGl");
+} else {
+  const viewer = new Viewer(address(), {
     onState,
     onStream: (stream) => {
       video.srcObject = stream;
@@ -70,6 +89,4 @@ if (id) {
   window.addEventListener("pagehide", () => viewer.stop());
   // A page that comes back from the back/forward cache has a dead connection: begin anew.
   window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
-} else {
-  setText(message, "player.noSession");
 }

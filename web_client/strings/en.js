@@ -106,6 +106,8 @@ export default {
   "player.title": "Koubo player",
   "player.noSession": "No session in the address; copy the player link from the console.",
   "player.gone": "Waiting for the session…",
+  "player.noMatte": "This presenter has no matte, so its background stays; remove background=transparent.",
+  "player.noWebGl": "This browser has no WebGL, which a transparent background needs; turn on hardware acceleration.",
   "player.lost": "Reconnecting…",
   "player.video": "Live presenter",
 };

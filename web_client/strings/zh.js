@@ -104,6 +104,8 @@ export default {
   "player.title": "口播播放器",
   "player.noSession": "地址中没有会话；请从控制台复制播放器链接。",
   "player.gone": "正在等待会话…",
+  "player.noMatte": "该主播没有抠像遮罩，无法去除背景；请删去 background=transparent。",
+  "player.noWebGl": "浏览器没有 WebGL，无法显示透明背景；请开启硬件加速。",
   "player.lost": "正在重新连接…",
   "player.video": "实时主播",
 };
