@@ -22,6 +22,7 @@ from streaming.encoding.hub import EncodeHub, OpenEncoder
 from streaming.errors import Busy, Conflict, NotAcceptable, NotFound
 from streaming.events import Events, Interrupted, VoiceFailed
 from streaming.labels import label_style, labelled
+from streaming.logs import session_in_log
 from streaming.metrics import Metrics
 from streaming.pacing import Pacer, TickFigures
 from streaming.playback import Playback
@@ -128,13 +129,17 @@ class Session:
         """Queue a text; returns the voice. Raises Unprocessable, TooMany, or Conflict while an agent speaks."""
         if self.feed.unheard:
             raise Conflict("An agent is speaking through the audio socket; wait for it, or interrupt.")
-        return self._speaker.add(text, voice_id)
+        voice = self._speaker.add(text, voice_id)
+        self._metrics.text_taken()
+        return voice
 
-    async def interrupt(self) -> float:
+    async def interrupt(self, cause: str = "request") -> float:
         """Empty every queue at once; returns the seconds of speech that will not be heard.
 
         A tick that is being computed is let finish, for a few milliseconds, and then dropped with the others.
+        `cause`, for the figures: "request", "visitor" or "agent".
         """
+        self._metrics.interrupted(cause)
         self._speaker.clear()
         async with self._core:
             dropped = self._presenter.interrupt()
@@ -206,6 +211,7 @@ class Session:
 
     async def run(self) -> None:
         """Tick until cancelled, or until nobody has been here for long enough; leaves nothing behind."""
+        session_in_log.set(self.id)
         speaker = asyncio.create_task(self._speaker.run(), name=f"speaker-{self.id}")
         try:
             await self._pace()
@@ -228,7 +234,9 @@ class Session:
             self.encoders.show(slot, tick.picture, sounds, partial(self._cut_outs.draw, bare))
             for listener in self.on_tick:
                 listener(slot, tick)
+            skipped = pacer.skipped
             lateness = pacer.advance(now)
+            self._metrics.skipped(pacer.skipped - skipped)
             self.speaking = tick.speaking
             self.figures.add(now, lateness)
             self._metrics.tick(lateness)

@@ -192,7 +192,7 @@ class _Producer:
                 self._session.feed.write(self._reader.flush())
                 self._session.feed.finish(name)
             case Interrupt():
-                await self._session.interrupt()
+                await self._session.interrupt("agent")
                 self._renew()
             case ClearBuffer():
                 dropped = await self._session.clear_audio()
