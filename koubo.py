@@ -1,14 +1,13 @@
 """The `koubo` command. Each command imports its room of the house only when it runs."""
 
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import typer
 from rich.markup import escape
 
-from commands import avatar, bench, build, dataset, doctor, evaluate, export, serve, studio, train
-from commands.terminal import Runtime, console, progress, say
+from commands import avatar, bench, build, dataset, doctor, evaluate, export, render, serve, studio, train
+from commands.terminal import console
 from engine.errors import KouboError
 
 _OWN = {"commands", "engine", "streaming", "training", "trt_build"}
@@ -27,6 +26,7 @@ for name, group in (
 app.command("export")(export.export)
 app.command("build")(build.build)
 app.command("doctor")(doctor.doctor)
+app.command("render")(render.render)
 app.command("serve")(serve.serve)
 
 
@@ -49,25 +49,6 @@ def complain(sentence: str) -> NoReturn:
     """Tells a user's error and leaves."""
     console.print(f"[bold red]koubo:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     sys.exit(1)
-
-
-@app.command()
-def render(
-    avatar: Annotated[str, typer.Option(help="Name or folder of a presenter.")],
-    audio: Annotated[Path, typer.Option(help="Any sound file.")],
-    output: Annotated[Path, typer.Option(help="The MP4 to write.")],
-    runtime: Runtime = None,
-) -> None:
-    """Write a video of a presenter saying a sound file."""
-    from engine.anchor.package import Avatar, find_avatar
-    from engine.mouth.choose import AUTO, choose
-    from engine.render import render as run
-
-    package = Avatar.load(find_avatar(avatar))
-    mouth = choose(package.mouth, runtime or AUTO, tell=say).runtime
-    with progress("pictures") as bar:
-        run(package, audio, output, mouth=mouth, progress=bar)
-    typer.echo(output)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -20,12 +21,15 @@ from streaming.settings import Settings
 _SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _LEAST_RSA_BITS = 2048
+_MEMORY = {"core": {"backing_store_memory_threshold_in_mb": 16}}  # larger files are worked on in TMPDIR
+_NOTHING = b'<svg xmlns="http://www.w3.org/2000/svg"></svg>'
 
 
 class Mp4Signer:
     """Signs MP4s, also fragmented ones, as pictures made by a trained model into filmed or rendered ones.
 
-    `sign` may be called from any thread; it reads and writes the whole file.
+    `sign` may be called from any thread. It reads and writes the whole file, so it needs twice its size on
+    disk: beside it, and in the folder for temporary files.
     """
 
     def __init__(self, certificate: Path, key: Path, timestamp_url: str | None = None) -> None:
@@ -44,12 +48,12 @@ class Mp4Signer:
                 f"{chain[0].not_valid_after_utc:%Y-%m-%d}; give one that is valid today."
             )
         self._certificate = certificate
-        self._info = self._c2pa.C2paSignerInfo(
-            getattr(self._c2pa.C2paSigningAlg, algorithm),
-            b"".join(part.public_bytes(Encoding.PEM) for part in chain),
-            private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-            timestamp_url,
-        )
+        self._chain = b"".join(part.public_bytes(Encoding.PEM) for part in chain)
+        self._key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self._algorithm = getattr(self._c2pa.C2paSigningAlg, algorithm)
+        self._timestamp_url = timestamp_url
+        # What a certificate is good for shows only when it signs: better now than after an hour's recording.
+        self._write("a first file", "image/svg+xml", BytesIO(_NOTHING), BytesIO(), None)
 
     def sign(self, path: Path) -> None:
         """Replace the MP4 at `path` by the same with credentials; what it shows stays as it is.
@@ -58,23 +62,30 @@ class Mp4Signer:
         """
         part = path.with_name(path.name + ".part")
         try:
-            with (
-                self._c2pa.Signer.from_info(self._info) as signer,
-                self._c2pa.Builder(_manifest(path.name)) as builder,
-                path.open("rb") as source,
-                part.open("w+b") as target,
-            ):
-                builder.sign(signer, "video/mp4", source, target)
+            with path.open("rb") as source, part.open("w+b") as target:
+                self._write(path.name, "video/mp4", source, target, self._timestamp_url)
             part.replace(path)
-        except self._c2pa.C2paError as error:
-            raise KouboError(
-                f"{path.name} could not be signed ({error}); see docs/labels.md for what {self._certificate} "
-                "must allow."
-            ) from error
         except OSError as error:
             raise KouboError(f"{path.name} could not be signed ({error.strerror}).") from error
         finally:
             part.unlink(missing_ok=True)
+
+    def _write(
+        self, title: str, media_type: str, source: BinaryIO, target: BinaryIO, timestamp_url: str | None
+    ) -> None:
+        info = self._c2pa.C2paSignerInfo(self._algorithm, self._chain, self._key, timestamp_url)
+        try:
+            with (
+                self._c2pa.Context(self._c2pa.Settings.from_dict(_MEMORY)) as context,
+                self._c2pa.Signer.from_info(info) as signer,
+                self._c2pa.Builder(_manifest(title), context=context) as builder,
+            ):
+                builder.sign(signer, media_type, source, target)
+        except self._c2pa.C2paError as error:
+            raise KouboError(
+                f"{title} could not be signed with {self._certificate} ({error}); docs/labels.md tells what "
+                "a certificate must allow."
+            ) from error
 
 
 def mp4_signer(settings: Settings) -> Mp4Signer | None:

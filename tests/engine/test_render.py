@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from engine.anchor.package import Avatar
 from engine.errors import BadMediaError
+from engine.picture.label import LabelStyle, label_for
 from engine.picture.video import read_rgb
 from engine.render import render
 from engine.speech.audio import load_speech
@@ -67,3 +69,23 @@ def test_an_earlier_video_survives_a_failure(avatar: Avatar, tmp_path: Path) -> 
         render(avatar, tmp_path / "speech.wav", output, mouth=Broken())
     assert output.read_bytes() == b"earlier"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_label_is_in_every_picture_unless_it_is_left_out(avatar: Avatar, tmp_path: Path) -> None:
+    write_sound(tmp_path / "speech.wav", speech_like(0.4), 16000)
+    left, top, right, bottom = label_for(LabelStyle("en"), avatar.size).box
+    whites = []
+    for label in (LabelStyle("en"), None):
+        render(avatar, tmp_path / "speech.wav", tmp_path / "out.mp4", mouth=FakeMouth(), label=label)
+        pictures = list(read_rgb(tmp_path / "out.mp4"))
+        whites.append([float(np.mean(picture[top:bottom, left:right] > 170)) for picture in pictures])
+    assert min(whites[0]) > 0.1
+    assert max(whites[1]) < 0.02
+
+
+def test_metadata_comes_into_the_file(avatar: Avatar, tmp_path: Path) -> None:
+    write_sound(tmp_path / "speech.wav", speech_like(0.2), 16000)
+    output = tmp_path / "out.mp4"
+    render(avatar, tmp_path / "speech.wav", output, mouth=FakeMouth(), metadata={"AIGC": "{}"})
+    with av.open(str(output)) as container:
+        assert container.metadata["AIGC"] == "{}"

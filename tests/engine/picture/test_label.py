@@ -44,6 +44,12 @@ def busy(size: tuple[int, int]) -> Frame:
     return to_i420(noise)
 
 
+def mask(folder: Path, language: Language) -> Frame:
+    ink = cv2.imread(str(folder / f"{language}.png"), cv2.IMREAD_GRAYSCALE)
+    assert ink is not None
+    return np.asarray(ink, np.uint8)
+
+
 def touched(before: Frame, after: Frame) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of what differs in the luma plane."""
     rows, columns = np.nonzero(planes(before)[0] != planes(after)[0])
@@ -124,17 +130,18 @@ def test_a_busy_ground_hides_nothing() -> None:
 
 def test_the_words_can_be_read_back() -> None:
     """The shipped masks, drawn small by the label, are still nearest to themselves."""
-    masks = {language: cv2.imread(str(MARKS / f"{language}.png"), 0) for language in LANGUAGES}
+    masks = {language: mask(MARKS, language) for language in LANGUAGES}
     for language in LANGUAGES:
         style = LabelStyle(language, size=SIZES[0])
         seen = planes(stamp(style, plain((640, 360), 0)))[0]
         rows, columns = np.nonzero(seen > 60)
-        words = seen[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.float32)
+        words = seen[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.float64)
         likeness = {
             name: np.corrcoef(
-                cv2.resize(mask, words.shape[::-1], interpolation=cv2.INTER_AREA).ravel(), words.ravel()
+                cv2.resize(ink, words.shape[::-1], interpolation=cv2.INTER_AREA).ravel().astype(np.float64),
+                words.ravel(),
             )[0, 1]
-            for name, mask in masks.items()
+            for name, ink in masks.items()
         }
         assert max(likeness, key=lambda name: likeness[name]) == language
         assert likeness[language] > 0.97
@@ -234,8 +241,7 @@ def test_stamping_takes_far_less_than_a_tick() -> None:
 
 def test_the_shipped_masks_say_what_they_should() -> None:
     for language, words in WORDS.items():
-        ink = cv2.imread(str(MARKS / f"{language}.png"), cv2.IMREAD_GRAYSCALE)
-        assert ink is not None
+        ink = mask(MARKS, language)
         assert MASK_HEIGHT <= ink.shape[0] <= 1.25 * MASK_HEIGHT
         # Cropped to the ink: every edge holds some.
         assert all(edge.max() > 15 for edge in (ink[0], ink[-1], ink[:, 0], ink[:, -1]))
@@ -251,7 +257,6 @@ def test_masks_can_be_drawn_anew(font: Path, face: int, tmp_path: Path) -> None:
     pytest.importorskip("PIL", reason="Pillow is not installed")
     draw_marks.draw(font, face, tmp_path)
     for language in LANGUAGES:
-        drawn = cv2.imread(str(tmp_path / f"{language}.png"), 0)
-        shipped = cv2.imread(str(MARKS / f"{language}.png"), 0)
+        drawn, shipped = mask(tmp_path, language), mask(MARKS, language)
         assert MASK_HEIGHT - 2 <= drawn.shape[0] <= 1.4 * MASK_HEIGHT
         assert drawn.shape[1] == pytest.approx(shipped.shape[1], rel=0.15)
