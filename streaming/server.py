@@ -18,7 +18,7 @@ from engine.errors import KouboError
 from engine.mouth.choose import AUTO, RUNTIMES, choose
 from engine.mouth.gpu import find_gpu
 from engine.mouth.runtime import MouthRuntime
-from streaming.api import audio, avatars, pages, sessions, webrtc
+from streaming.api import audio, avatars, outlets, pages, sessions, webrtc
 from streaming.api.errors import add_error_handlers
 from streaming.cast import Cast, EngineCast
 from streaming.connections import Certificate, bounded_protocol, check_certificate
@@ -37,12 +37,13 @@ from streaming.voices.registry import open_voices
 
 logger = logging.getLogger(__name__)
 
-_MODULES = (pages, avatars, sessions, webrtc, audio)
+_MODULES = (pages, avatars, sessions, webrtc, audio, outlets)
 _LEAVE_S = 3
-_WS_MESSAGE_BYTES = 1 << 20
-_WS_PATIENCE_S = 120  # a producer's pong queues behind the sound that the server does not read yet
 _WEBSOCKET_BYTES = 1 << 20
 """Largest message of a WebSocket: more than ten seconds of sound at 48 kHz."""
+
+_WEBSOCKET_PATIENCE_S = 120
+"""An answer to a ping queues behind sound that is not read yet."""
 
 _LOOP = "asyncio" if sys.platform == "win32" else "uvloop"
 _EXPOSED = ["Location", "ETag", "Link", "Accept-Patch", "Accept-Post", "Retry-After"]
@@ -76,7 +77,9 @@ def create_app(
                 encoders.open,
             )
             table = SessionTable(stage)
-            metrics.watch(lambda: len(table), lambda: table.viewers, lambda: table.encoders)
+            metrics.watch(
+                lambda: len(table), lambda: table.viewers, lambda: table.encoders, lambda: table.outlets
+            )
             app.state.stage, app.state.table = stage, table
             app.state.readiness = Readiness(stage.cast)
             warming = asyncio.create_task(app.state.readiness.run(), name="warm-up")
@@ -182,6 +185,8 @@ def run(
         ssl_certfile=certificate.chain if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
         ws_max_size=_WEBSOCKET_BYTES,
+        ws_ping_timeout=_WEBSOCKET_PATIENCE_S,
+        ws_per_message_deflate=False,  # it is sound
     )
     with listener:
         DrainingServer(config, lambda: _drained(app)).run(sockets=[listener])

@@ -162,6 +162,8 @@ async def _read(websocket: WebSocket, session: Session, events: Subscription, ra
         try:
             if sound is not None:
                 producer.sound(sound)
+                # Messages that are here already are received without a wait: let the session have its turn.
+                await asyncio.sleep(0)
                 await session.feed.room()
             else:
                 await producer.control(message.get("text") or "")

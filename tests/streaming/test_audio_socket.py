@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from engine.speech.audio import SAMPLES_PER_TICK
 from streaming.api.audio import MAX_CONTROL_CHARS
 from streaming.sessions import Session
 from streaming.settings import Settings
@@ -34,11 +33,19 @@ def settings() -> Settings:
 async def address(app: FastAPI) -> AsyncIterator[str]:
     """Where the app listens; its lifespan is run by the fixture of the app."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, lifespan="off", log_level="warning", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+            ws_per_message_deflate=False,
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await eventually(lambda: server.started)
         yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        # As the server does when it drains: sockets end with their sessions.
+        await app.state.table.close()
         server.should_exit = True
         await task
 
@@ -74,7 +81,8 @@ class Agent:
 
 @pytest.fixture
 async def agent(address: str, opened: Session) -> AsyncIterator[Agent]:
-    async with connect(f"{address}/v1/sessions/{opened.id}/audio", ping_interval=None) as socket:
+    where = f"{address}/v1/sessions/{opened.id}/audio"
+    async with connect(where, ping_interval=None, close_timeout=0.5) as socket:
         agent = Agent(socket)
         await agent.tell(**START)
         assert await agent.hear("ready") == {
@@ -213,7 +221,7 @@ async def test_other_rates_are_told_in_their_own_milliseconds(
 
 async def test_over_the_limit_the_socket_is_not_read(agent: Agent, opened: Session) -> None:
     """Minutes of sound are sent at once; no more than the limit and one message waits in the session."""
-    chunk = bytes(64_000)  # 2 s
+    chunk = np.random.default_rng(1).bytes(64_000)  # 2 s
     sending = asyncio.create_task(_send_all(agent, [chunk] * 200))
     await eventually(lambda: opened.feed.held_s + opened.backlog_s >= 3)
     for _ in range(20):
@@ -223,8 +231,14 @@ async def test_over_the_limit_the_socket_is_not_read(agent: Agent, opened: Sessi
     # Interrupting goes round the socket that is not read.
     await opened.interrupt()
     await eventually(lambda: opened.feed.held_s + opened.backlog_s < 3)
+    await stop(agent, sending)
+
+
+async def stop(agent: Agent, sending: asyncio.Task[None]) -> None:
+    """Hang up in the middle of sending: closing politely would wait behind all that sound."""
     sending.cancel()
     await asyncio.wait([sending])
+    agent.socket.transport.abort()
 
 
 async def _send_all(agent: Agent, chunks: list[bytes]) -> None:
@@ -317,7 +331,8 @@ async def test_a_second_producer_is_4409_until_the_first_has_gone(
 async def test_a_message_that_is_too_large_ends_the_socket_and_nothing_else(
     agent: Agent, opened: Session
 ) -> None:
-    await agent.socket.send(bytes(20 << 20))
+    with suppress(ConnectionClosed):
+        await agent.socket.send(bytes(20 << 20))
     assert await code_of(agent.socket) == 1009
     await eventually(lambda: not opened.feed.taken)
 
@@ -339,12 +354,11 @@ async def test_an_agent_that_vanishes_is_heard_to_its_last_word(agent: Agent, op
     assert opened.state == "waiting"
 
 
-async def test_ticks_stay_on_time_while_an_agent_floods(agent: Agent, opened: Session) -> None:
-    watch(opened)
-    before = opened.figures.ticks
-    sending = asyncio.create_task(_send_all(agent, [bytes(640)] * 20_000))
+async def test_a_flood_of_small_messages_does_not_hold_the_ticks_up(agent: Agent, opened: Session) -> None:
+    spectator = watch(opened)
+    sending = asyncio.create_task(_send_all(agent, [bytes(320)] * 100_000))
     await asyncio.sleep(2)
-    sending.cancel()
-    await asyncio.wait([sending])
-    assert opened.figures.ticks - before >= 2 * 25 - 5
-    assert SAMPLES_PER_TICK == 640
+    await stop(agent, sending)
+    # Most ticks came, and none of them late by more than the patience of the clock.
+    assert len(spectator.slots) >= 30
+    assert np.diff(spectator.slots).max() <= 6
