@@ -22,9 +22,9 @@ _CLEARLY = 0.9
 class BitratePolicy:
     """The configured bit rate, less while most receivers cannot take it.
 
-    One that reports less than is being sent is short; one whose report is merely below the configured rate
-    is not, since estimates never grow far beyond what arrives. More than half being short lowers the rate to
-    what the middle one of them can take; it comes back in small steps.
+    One that reports clearly less than is being sent is short; one whose report is merely below the
+    configured rate is not, since estimates never grow far beyond what arrives. More than half being short
+    lowers the rate to what the middle one of them can take; it comes back in small steps.
     """
 
     def __init__(self, configured_kbps: int) -> None:
@@ -48,15 +48,15 @@ class BitratePolicy:
         there for whom it must not be lowered.
         """
         if steady:
-            self.kbps = self.configured_kbps
+            self.kbps, self._changed = self.configured_kbps, float("-inf")
             return self.kbps
         fresh = [kbps for at, kbps in self._reports.values() if now - at <= REPORT_S]
-        short = [kbps for kbps in fresh if kbps < sent_kbps]
+        short = [kbps for kbps in fresh if kbps < _CLEARLY * sent_kbps]
         since = now - self._changed
         if 2 * len(short) > receivers:
             least = round(self.configured_kbps * LEAST_SHARE)
             lower = max(least, round(_HEADROOM * median(short)))
-            if since >= LOWER_S and lower < _CLEARLY * self.kbps:
+            if since >= LOWER_S and lower < self.kbps:
                 self.kbps, self._changed = lower, now
         elif self.kbps < self.configured_kbps and since >= RAISE_S:
             self.kbps, self._changed = min(self.configured_kbps, round(RAISE_BY * self.kbps)), now

@@ -59,8 +59,8 @@ def _open_card(size: Size, max_kbps: int) -> PictureEncoder:
 class CardOrProcessor:
     """A `PictureEncoder` of the card's that becomes libx264's when it fails.
 
-    Consumer cards limit how many encoders are open at once, and a driver may lose one; the picture that failed
-    is encoded again, as a key frame.
+    Consumer cards limit how many encoders are open at once, and a driver may lose one; the picture that
+    failed is encoded again, as a key frame.
     """
 
     def __init__(self, card: PictureEncoder, open_other: Callable[[], PictureEncoder]) -> None:

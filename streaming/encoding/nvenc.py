@@ -24,8 +24,8 @@ def probe_nvenc() -> None:
         made = open_nvenc(_PROBE, _PROBE_KBPS).encode(grey, 0, _PROBE_KBPS, keyframe=True)
     except av.FFmpegError as error:
         raise KouboError(
-            f"The NVIDIA encoder cannot be opened here ({error.strerror}); it needs a card with NVENC and its "
-            "driver."
+            f"The NVIDIA encoder cannot be opened here ({error.strerror}); "
+            "it needs a card with NVENC and its driver."
         ) from error
     if made is None or not made.keyframe:
         raise KouboError("The NVIDIA encoder gave no picture; use libx264.")
