@@ -24,6 +24,7 @@ from streaming.events import Events, Interrupted, VoiceFailed
 from streaming.labels import label_style, labelled
 from streaming.logs import session_in_log
 from streaming.metrics import Metrics
+from streaming.outlets.table import OutletTable
 from streaming.pacing import Pacer, TickFigures
 from streaming.playback import Playback
 from streaming.settings import Settings
@@ -73,6 +74,7 @@ class Session:
             part.size, stage.settings.video_bitrate_kbps, stage.open_encoder, stage.metrics
         )
         self.on_tick: list[TickListener] = []
+        self.outlets = OutletTable(self.encoders, stage.settings, stage.metrics, self.id, self.on_tick)
         self.microphone: Microphone | None = None
         self.speaking = False
         self._settings = stage.settings
@@ -123,7 +125,11 @@ class Session:
     @property
     def state(self) -> str:
         """ "live" while anybody is connected, else "waiting"."""
-        return "live" if self.microphone or self.viewers or self.feed.taken else "waiting"
+        return "live" if self._connected else "waiting"
+
+    @property
+    def _connected(self) -> bool:
+        return bool(self.microphone or self.viewers or self.feed.taken or self.outlets.busy)
 
     def speak(self, text: str, voice_id: str | None) -> str:
         """Queue a text; returns the voice. Raises Unprocessable, TooMany, or Conflict while an agent speaks."""
@@ -219,7 +225,8 @@ class Session:
             speaker.cancel()
             self.events.close()
             peers = [*self.viewers.values(), *([self.microphone] if self.microphone else [])]
-            await asyncio.gather(asyncio.wait([speaker]), *(peer.close() for peer in peers))
+            ends = [self.outlets.close(), *(peer.close() for peer in peers)]
+            await asyncio.gather(asyncio.wait([speaker]), *ends)
             await self.encoders.close()
 
     async def _pace(self) -> None:
@@ -251,8 +258,7 @@ class Session:
 
     def _abandoned(self) -> bool:
         now = self._clock()
-        present = self.microphone or self.viewers or self.feed.taken
-        if present or self._speaker.busy or self.backlog_s > 0:
+        if self._connected or self._speaker.busy or self.backlog_s > 0:
             self._busy_at = now
         return now - self._busy_at > self._settings.idle_close_s
 
@@ -291,6 +297,12 @@ class SessionTable:
     def viewers(self) -> int:
         """Viewers of all sessions together."""
         return sum(len(session.viewers) for session in self._sessions.values())
+
+    @property
+    def outlets(self) -> Counter[tuple[str, str]]:
+        """Outlets of all sessions together, by (kind, state)."""
+        entries = (entry for session in self._sessions.values() for entry in session.outlets.list())
+        return Counter((entry.kind, entry.state.value) for entry in entries)
 
     @property
     def encoders(self) -> Counter[str]:

@@ -116,14 +116,23 @@ class Settings(BaseSettings):
     tick_workers: int = Field(default=2, ge=1)
     """Threads that compute ticks for all sessions together."""
 
-    outlet_schemes: tuple[str, ...] = ("rtmp", "rtmps", "srt", "udp", "https", "http")
-    """What outlets may speak; https and http are WHIP."""
+    outlet_schemes: tuple[str, ...] = ("rtmp", "rtmps", "srt", "udp", "https", "http", "hls", "mp4", "camera")
+    """What outlets may be; https and http are WHIP, hls and mp4 write files, camera is a virtual camera."""
 
     outlet_hosts: tuple[str, ...] = ()
     """The only hosts that outlets may send to, *.name for all below a name; any host when empty."""
 
     outlet_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that outlets may send to (or listen in) although they are not public, such as 127.0.0.0/8."""
+
+    max_outlets: int = Field(default=8, ge=1)
+    """Outlets of one session."""
+
+    recordings: Path | None = None
+    """Folder for MP4 recordings and HLS playlists; none are made when unset."""
+
+    recordings_min_free_mb: int = Field(default=1024, ge=0)
+    """Megabytes that must stay free there; recordings end before there are fewer."""
 
     operate_tokens: tuple[SecretStr, ...] = ()
     """Bearer tokens that may do everything. Without any, it serves its own machine only."""

@@ -15,7 +15,7 @@ from streaming.webrtc.sdp import Offer
 from streaming.webrtc.sending import hear_receiver
 from streaming.webrtc.tracks import PictureTrack, SoundTrack
 
-_MIME_TYPES: dict[Codec, str] = {"h264": "video/h264", "vp8": "video/vp8"}
+MIME_TYPES: dict[Codec, str] = {"h264": "video/h264", "vp8": "video/vp8"}
 
 
 class Viewer(Peer):
@@ -67,7 +67,7 @@ class Viewer(Peer):
             sound.setCodecPreferences([codec for codec in codecs if codec.mimeType.lower() == "audio/opus"])
 
     def _start(self) -> None:
-        video = self._agreed_codec()
+        video = agreed_codec(self.pc.localDescription.sdp)
         audio = "audio" in self._kinds
         self._attachment = self._encoders.attach(
             self, video=video, audio="opus" if audio else None, alpha=self._alpha
@@ -93,13 +93,14 @@ class Viewer(Peer):
         if self._attachment is not None:
             self._attachment.request_keyframe()
 
-    def _agreed_codec(self) -> Codec | None:
-        """The codec of the picture in our answer: the first of its section."""
-        for media in SessionDescription.parse(self.pc.localDescription.sdp).media:
-            if media.kind == "video":
-                mime_type = media.rtp.codecs[0].mimeType.lower()
-                return next(codec for codec, name in _MIME_TYPES.items() if name == mime_type)
-        return None
+
+def agreed_codec(description: str) -> Codec | None:
+    """The codec of the picture in an answer: the first of its section; None without a picture."""
+    for media in SessionDescription.parse(description).media:
+        if media.kind == "video" and media.port:
+            mime_type = media.rtp.codecs[0].mimeType.lower()
+            return next((codec for codec, name in MIME_TYPES.items() if name == mime_type), None)
+    return None
 
 
 def _running_first(running: tuple[Codec, ...]) -> list[Any]:
@@ -107,7 +108,7 @@ def _running_first(running: tuple[Codec, ...]) -> list[Any]:
     if not running:
         return []
     known = RTCRtpSender.getCapabilities("video").codecs
-    names = [_MIME_TYPES[codec] for codec in running]
+    names = [MIME_TYPES[codec] for codec in running]
     return sorted(
         known,
         key=lambda codec: names.index(codec.mimeType.lower()) if codec.mimeType.lower() in names else 9,

@@ -1,0 +1,1 @@
+"""Outlets: the presenter on its way to live platforms, programs and files."""

@@ -1,0 +1,68 @@
+"""What an outlet is, and what it is made of."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engine.picture.yuv import Frame
+from streaming.address_policy import Target
+from streaming.encoding.base import Codec
+from streaming.encoding.hub import EncodeHub
+
+
+class Report(Protocol):
+    """Hears how a connection does."""
+
+    def live(self) -> None:
+        """The peer takes what is sent."""
+        ...
+
+    def sent(self, size: int) -> None:
+        """So many bytes more have gone out, or into a file."""
+        ...
+
+
+class Outlet(Protocol):
+    """Where the presenter goes; `run` may be called again after it failed."""
+
+    place: str | None
+    """Where to look for it, such as the path of a playlist or a file, as far as there is such a place."""
+
+    async def run(self, report: Report) -> None:
+        """One connection, from its beginning to its end.
+
+        Ends only by being cancelled, after which it leaves cleanly within three seconds, or with an
+        OutletError.
+        """
+        ...
+
+
+class Pictures(Protocol):
+    """Raw pictures of a session for outlets that take no encoded ones."""
+
+    def __call__(self, show: Callable[[int, Frame], None]) -> Callable[[], None]:
+        """Call `show(slot, picture)` with every tick's, on the event loop; returns what ends it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What an outlet is made from. `token` is a bearer token; `recordings` the folder for files.
+
+    `check` says whether a URL may be connected to, anew before each connection: a name may have got another
+    address. It raises Unprocessable.
+    """
+
+    url: str
+    token: str | None
+    codec: Codec | None
+    hub: EncodeHub
+    pictures: Pictures
+    name: str
+    """Of the session and the time, unique; what files are called."""
+    recordings: Path | None
+    least_free_bytes: int
+    metadata: Mapping[str, str]
+    """Of generated files."""
+    check: Callable[[str], Awaitable[Target]]
