@@ -6,7 +6,20 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from commands import avatar, bench, build, dataset, doctor, evaluate, export, render, serve, studio, train
+from commands import (
+    avatar,
+    bench,
+    build,
+    dataset,
+    doctor,
+    evaluate,
+    export,
+    render,
+    serve,
+    sign,
+    studio,
+    train,
+)
 from commands.terminal import console
 from engine.errors import KouboError
 
@@ -27,6 +40,7 @@ app.command("export")(export.export)
 app.command("build")(build.build)
 app.command("doctor")(doctor.doctor)
 app.command("render")(render.render)
+app.command("sign")(sign.sign)
 app.command("serve")(serve.serve)
 
 

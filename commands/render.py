@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from commands.terminal import Runtime, progress, read_settings, say
+from commands.terminal import Config, Runtime, progress, say
 
 
 def render(
@@ -15,53 +15,53 @@ def render(
     runtime: Runtime = None,
     label: Annotated[
         str | None,
-        typer.Option(
-            help="AI label in the picture: zh, en, both or off.", show_default="KOUBO_LABEL, else zh"
-        ),
+        typer.Option(help="AI label in the picture: zh, en, both or off.", show_default="zh"),
     ] = None,
     label_corner: Annotated[
         str | None,
         typer.Option(
             help="top-left, top-right, bottom-left or bottom-right.",
-            show_default="KOUBO_LABEL_CORNER, else top-left",
+            show_default="top-left",
         ),
     ] = None,
     label_size: Annotated[
         float | None,
         typer.Option(
             help="Height of its words, as a share of the picture's shorter side: 0.05 to 0.15.",
-            show_default="KOUBO_LABEL_SIZE, else 0.055",
+            show_default="0.055",
         ),
     ] = None,
     label_opacity: Annotated[
         float | None,
-        typer.Option(
-            help="Of the pill behind its words: 0.5 to 1.", show_default="KOUBO_LABEL_OPACITY, else 0.55"
-        ),
+        typer.Option(help="Of the pill behind its words: 0.5 to 1.", show_default="0.55"),
     ] = None,
     label_off_reason: Annotated[
         str | None, typer.Option(help="Why the video may go without a label, with --label off.")
     ] = None,
+    config: Config = None,
 ) -> None:
     """Write a video of a presenter saying a sound file."""
     from secrets import token_hex
 
     from engine.anchor.package import Avatar, find_avatar
-    from engine.mouth.choose import AUTO, choose
+    from engine.mouth.choose import choose
     from engine.render import render as run
+    from streaming.config_file import load_settings
     from streaming.credentials import mp4_signer
     from streaming.labels import aigc_metadata, label_style
 
-    settings = read_settings(
-        label=label,
-        label_corner=label_corner,
-        label_size=label_size,
-        label_opacity=label_opacity,
-        label_off_reason=label_off_reason,
-    )
+    flags = {
+        "runtime": runtime,
+        "label": label,
+        "label_corner": label_corner,
+        "label_size": label_size,
+        "label_opacity": label_opacity,
+        "label_off_reason": label_off_reason,
+    }
+    settings = load_settings(config, flags)
     style, signer = label_style(settings), mp4_signer(settings)
     package = Avatar.load(find_avatar(avatar))
-    mouth = choose(package.mouth, runtime or AUTO, tell=say).runtime
+    mouth = choose(package.mouth, settings.runtime, tell=say).runtime
     metadata = aigc_metadata(settings, token_hex(16))
     with progress("pictures") as bar:
         run(package, audio, output, mouth=mouth, label=style, metadata=metadata, progress=bar)

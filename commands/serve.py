@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands.terminal import Runtime, say
+from commands.terminal import Config, Runtime, say
 from engine.errors import KouboError
 
 
@@ -16,9 +16,7 @@ def serve(
         int | None, typer.Option(help="Port to listen on.", min=0, max=65535, show_default="8080")
     ] = None,
     runtime: Runtime = None,
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings.", envvar="KOUBO_CONFIG")
-    ] = None,
+    config: Config = None,
     more: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, as NAME=VALUE; may be repeated.")
     ] = None,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,42 +13,18 @@ from rich.table import Table
 
 from engine.errors import KouboError
 
-if TYPE_CHECKING:
-    from streaming.settings import Settings
-
 console = Console(stderr=True)
 Runtime = Annotated[
     str | None,
     typer.Option(help="tensorrt, torch or openvino; auto: the best that works here.", show_default="auto"),
 ]
+Config = Annotated[Path | None, typer.Option(help="A TOML file of settings.", envvar="KOUBO_CONFIG")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def say(sentence: str) -> None:
     """Tells what happens, on stderr."""
     console.print(sentence, highlight=False, soft_wrap=True, markup=False)
-
-
-def read_settings(**given: Any) -> "Settings":
-    """The server's settings from the environment, and over them those `given` that are not None.
-
-    Raises KouboError for a value that cannot be.
-    """
-    from pydantic import ValidationError
-    from pydantic_settings import SettingsError
-
-    from streaming.settings import Settings
-
-    options = {name: value for name, value in given.items() if value is not None}
-    try:
-        return Settings(**options)
-    except ValidationError as error:
-        fault = error.errors(include_input=False)[0]  # the input may be a secret
-        name = str(fault["loc"][0]) if fault["loc"] else "settings"
-        shown = f"--{name.replace('_', '-')}" if name in options else f"KOUBO_{name.upper()}"
-        raise KouboError(f"{shown} is wrong: {fault['msg']}.") from error
-    except SettingsError as error:
-        raise KouboError(f"A variable KOUBO_* is no JSON: {error}.") from error
 
 
 def shipped_mouth(model: str) -> Path:
