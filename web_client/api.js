@@ -64,5 +64,13 @@ export function endSession(id) {
   return fetch(session(id), { method: "DELETE", keepalive: true });
 }
 
+export const listOutlets = (id) => json(session(id, "/outlets"));
+export const createOutlet = (id, wanted) => json(session(id, "/outlets"), "POST", wanted);
+
+/** Ends an outlet; resolves when its file is finished. */
+export async function removeOutlet(id, outlet) {
+  await request(session(id, `/outlets/${encodeURIComponent(outlet)}`), { method: "DELETE" });
+}
+
 export const whepUrl = (id) => session(id, "/whep");
 export const playerUrl = (id) => new URL(`/player?session=${encodeURIComponent(id)}`, location.href).href;

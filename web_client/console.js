@@ -4,6 +4,7 @@ import { language, onLanguage, pick, setLanguage, setText, translate } from "./i
 import { Gauge } from "./stats.js";
 import { buildFigures } from "./ui/figures.js";
 import { announce, clearError, explain, showError, shownError } from "./ui/notices.js";
+import { Outlets } from "./ui/outlets.js";
 import { namePresenters, showPresenters } from "./ui/presenters.js";
 import * as stage from "./ui/stage.js";
 import { Talk } from "./ui/talk.js";
@@ -21,6 +22,7 @@ const presenters = byId("presenters");
 const page = { state: "start", avatars: [], chosen: null, session: null };
 const gauge = new Gauge();
 const showFigures = buildFigures(byId("figures"));
+const outlets = new Outlets(() => page.session?.id ?? null);
 const talk = new Talk(() => page.session?.whip, stage.setTalking);
 
 function setState(state) {
@@ -36,6 +38,7 @@ function setState(state) {
   endButton.hidden = atStart;
   byId("stage-bar").hidden = atStart || connecting;
   byId("link-row").hidden = atStart || connecting;
+  byId("outlets-card").hidden = atStart || connecting;
   setText(byId("output-hint"), atStart || connecting ? "output.empty" : "output.hint");
   stage.setTally(state === "connected" ? "standby" : state);
 }
@@ -99,6 +102,7 @@ function end({ forgotten = false } = {}) {
   if (!session) return;
   page.session = null;
   talk.turnOff();
+  outlets.clear();
   session.viewer.stop();
   if (!forgotten) api.endSession(session.id).catch(() => {});
   stage.clearStage();
@@ -122,6 +126,7 @@ async function poll(session) {
       }
     }
     if (page.session !== session) return;
+    outlets.refresh();
     if (page.state === "connected") stage.setTally(server?.speaking ? "speaking" : "standby");
     const figures = await gauge.read(session.viewer.connection, talk.connection, server);
     if (page.session === session) showFigures(figures);

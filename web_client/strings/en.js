@@ -60,6 +60,21 @@ export default {
   "output.hint": "Add it in OBS as a Browser source; its background is transparent.",
   "output.empty": "The link appears when you are connected.",
 
+  "outlets.title": "Go live",
+  "outlets.url": "Address of the platform",
+  "outlets.key": "Stream key or token",
+  "outlets.add": "Send there",
+  "outlets.record": "Record here",
+  "outlets.recording": "Recording",
+  "outlets.hint": "Streams go on by themselves after a fault, and stop when the session ends.",
+  "outlets.end": "Stop",
+  "outlets.connecting": "connecting",
+  "outlets.live": "live",
+  "outlets.waiting": "waiting",
+  "outlets.ended": "ended",
+  "outlets.retry": "again in {seconds} s",
+  "outlets.reconnects": "reconnected {count} times",
+
   "figures.label": "Live figures",
   "figures.fps": "Picture rate",
   "figures.delay": "Delay",
@@ -79,6 +94,9 @@ export default {
   "says.micOff": "The microphone is off.",
   "says.copied": "The player link is copied.",
   "says.back": "The connection is back.",
+
+  "says.outletOpened": "The stream is being opened.",
+  "says.outletEnded": "The stream has ended.",
 
   "error.dismiss": "Dismiss this message",
   "error.offline": "The server does not answer; check that it is running, then try again.",
@@ -101,6 +119,7 @@ export default {
   "error.textEmpty": "There is nothing to say yet; write a sentence first.",
   "error.textLong": "The text is too long; say it in shorter pieces.",
   "error.textQueue": "Too many texts are waiting; let the presenter finish some, or interrupt.",
+  "error.outletEmpty": "There is no address yet; paste the one that the platform gives you.",
   "error.copy": "The browser did not allow copying; select the link and copy it by hand.",
 
   "player.title": "Koubo player",

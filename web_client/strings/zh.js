@@ -59,6 +59,21 @@ export default {
   "output.hint": "在 OBS 中添加为“浏览器”来源，背景透明。",
   "output.empty": "连接后会显示链接。",
 
+  "outlets.title": "开播",
+  "outlets.url": "平台推流地址",
+  "outlets.key": "推流密钥或令牌",
+  "outlets.add": "推到这里",
+  "outlets.record": "在此录制",
+  "outlets.recording": "录制",
+  "outlets.hint": "断线后会自动恢复；会话结束时停止。",
+  "outlets.end": "停止",
+  "outlets.connecting": "连接中",
+  "outlets.live": "直播中",
+  "outlets.waiting": "等待重试",
+  "outlets.ended": "已结束",
+  "outlets.retry": "{seconds} 秒后重试",
+  "outlets.reconnects": "已重连 {count} 次",
+
   "figures.label": "实时数据",
   "figures.fps": "帧率",
   "figures.delay": "延迟",
@@ -77,6 +92,9 @@ export default {
   "says.micOff": "麦克风已关闭。",
   "says.copied": "播放器链接已复制。",
   "says.back": "连接已恢复。",
+
+  "says.outletOpened": "正在打开推流。",
+  "says.outletEnded": "推流已结束。",
 
   "error.dismiss": "关闭这条消息",
   "error.offline": "服务器没有响应；请确认它正在运行，然后重试。",
@@ -99,6 +117,7 @@ export default {
   "error.textEmpty": "还没有要说的内容；请先写一句话。",
   "error.textLong": "文字太长；请分段播报。",
   "error.textQueue": "等待播报的文字太多；请等主播说完一些，或先打断。",
+  "error.outletEmpty": "还没有地址；请粘贴平台给的推流地址。",
   "error.copy": "浏览器不允许复制；请手动选择链接并复制。",
 
   "player.title": "口播播放器",
