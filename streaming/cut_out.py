@@ -37,5 +37,5 @@ class CutOuts:
             height, width = matte.shape
             label = label_for(self._label, (width, height))
             # Last, or the wall's place around it would take its colours.
-            picture, matte = label.stamp(picture), label.cover(matte)
+            picture, matte = label.stamp_cut_out(picture, matte)
         return stack(picture, matte)

@@ -83,6 +83,16 @@ class _Layer:
         below = np.ascontiguousarray(plane[self.rows, self.columns])
         plane[self.rows, self.columns] = cv2.blendLinear(self.source, below, self.share, self.rest)
 
+    def cover(self, matte: Frame) -> Mask:
+        """How much of each pixel the layer and what `matte` shows below it cover together, in [0, 1]."""
+        return np.asarray(self.share + self.rest * matte[self.rows, self.columns] / np.float32(255))
+
+    def blend_over(self, plane: Frame, matte: Frame) -> None:
+        """As `blend`, where `plane` is seen only as far as `matte`, uint8 of its size, lets it."""
+        ours = self.share / np.maximum(self.cover(matte), 1e-6)
+        below = np.ascontiguousarray(plane[self.rows, self.columns])
+        plane[self.rows, self.columns] = cv2.blendLinear(self.source, below, ours, 1 - ours)
+
 
 class Label:
     """The label for pictures of one size. Built once, then cheap to stamp; safe to share between threads."""
@@ -117,12 +127,20 @@ class Label:
             self._chroma.blend(plane)
         return out
 
-    def cover(self, matte: Frame) -> Frame:
-        """A copy of a matte, uint8 (h, w) with 255 for the presenter, in which the label is seen as well."""
-        out = matte.copy()
-        patch = out[self._luma.rows, self._luma.columns]
-        np.maximum(patch, np.rint(255 * self._luma.share).astype(np.uint8), out=patch)
-        return out
+    def stamp_cut_out(self, picture: Frame, matte: Frame) -> tuple[Frame, Frame]:
+        """Copies of a picture and of its matte, uint8 (h, w) with 255 for the presenter, with the label.
+
+        The label lies over both, so whatever is behind shows through its pill and never through its words.
+        """
+        out, shown = picture.copy(), matte.copy()
+        luma, *chroma = planes(out)
+        self._luma.blend_over(luma, matte)
+        small = cv2.resize(matte, (matte.shape[1] // 2, matte.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        for plane in chroma:
+            self._chroma.blend_over(plane, np.asarray(small, np.uint8))
+        inside = self._luma.rows, self._luma.columns
+        shown[inside] = np.rint(255 * self._luma.cover(matte))
+        return out, shown
 
 
 @lru_cache(maxsize=16)

@@ -213,19 +213,57 @@ def test_the_same_label_every_time() -> None:
     assert np.array_equal(stamp(LabelStyle(), picture), stamp(LabelStyle(), picture))
 
 
-def test_a_matte_lets_the_label_through() -> None:
-    style = LabelStyle()
-    label = label_for(style, (720, 720))
-    matte = np.zeros((720, 720), np.uint8)
-    covered = label.cover(matte)
-    ink = planes(stamp(style, plain((720, 720), 0)))[0] > 230
-    assert covered[ink].min() > 250
+def over(picture: Frame, matte: Frame, page: int) -> NDArray[np.float64]:
+    """The luma plane of a cut-out picture as it is seen on a page of one level."""
+    alpha = matte / 255
+    seen: NDArray[np.float64] = planes(picture)[0] * alpha + page * (1 - alpha)
+    return seen
+
+
+@pytest.mark.parametrize("page", [16, 120, 235])
+@pytest.mark.parametrize("ground", [0, 255])
+def test_on_a_cut_out_it_looks_as_on_the_page_itself(page: int, ground: int) -> None:
+    """Where the presenter is not, nothing of the picture shows, whatever lay there."""
+    size, style = (720, 720), LabelStyle("both")
+    label = label_for(style, size)
+    seen = over(*label.stamp_cut_out(plain(size, ground), np.zeros((720, 720), np.uint8)), page)
+    whole = np.full((1080, 720), 128, np.uint8)
+    whole[:720] = page
+    expected = planes(label.stamp(whole))[0]
+    assert np.abs(seen - expected).max() <= 2
+
+
+def test_on_the_presenter_a_cut_out_is_labelled_as_any_picture() -> None:
+    label, picture = label_for(LabelStyle(), (720, 720)), busy((720, 720))
+    out, matte = label.stamp_cut_out(picture, np.full((720, 720), 255, np.uint8))
+    assert np.abs(out.astype(int) - label.stamp(picture)).max() <= 1
+    assert (matte == 255).all()
+
+
+def test_half_a_presenter_shines_through_by_half() -> None:
+    size = (720, 720)
+    label = label_for(LabelStyle(), size)
+    half = np.full((720, 720), 128, np.uint8)
+    seen = over(*label.stamp_cut_out(plain(size, 255), half), 16)
+    share = 128 / 255
+    ground = np.full((1080, 720), 128, np.uint8)
+    ground[:720] = round(235 * share + 16 * (1 - share))
+    assert np.abs(seen - planes(label.stamp(ground))[0]).max() <= 2
+
+
+def test_a_cut_out_and_its_matte_stay_as_they_were_outside_the_label() -> None:
+    label, picture = label_for(LabelStyle(), (640, 360)), busy((640, 360))
+    matte = np.random.default_rng(1).integers(0, 256, (360, 640), dtype=np.uint8)
+    given = picture.copy(), matte.copy()
+    out, shown = label.stamp_cut_out(picture, matte)
+    assert np.array_equal(picture, given[0])
+    assert np.array_equal(matte, given[1])
     left, top, right, bottom = label.box
-    assert covered[top + 3, (left + right) // 2] == pytest.approx(255 * style.opacity, abs=2)
-    covered[top:bottom, left:right] = 0
-    assert not covered.any()
-    assert not matte.any()
-    assert (label.cover(np.full((720, 720), 255, np.uint8)) == 255).all()
+    for before, after in ((matte, shown), (planes(picture)[0], planes(out)[0])):
+        differs = before != after
+        assert differs.any()
+        differs[top:bottom, left:right] = False
+        assert not differs.any()
 
 
 def test_stamping_takes_far_less_than_a_tick() -> None:
