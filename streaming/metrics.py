@@ -109,9 +109,9 @@ class Metrics:
         self._watched.encoders = encoders
         self._watched.outlets = outlets
 
-    def draining(self, now: bool) -> None:
-        """Whether the server waits for its sessions to end."""
-        self._draining.set(now)
+    def watch_drain(self, draining: Callable[[], bool]) -> None:
+        """Ask this, whenever the figures are read, whether the server waits for its sessions to end."""
+        self._draining.set_function(lambda: float(draining()))
 
     def tick(self, lateness_s: float) -> None:
         """Count one tick."""

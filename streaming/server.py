@@ -77,6 +77,7 @@ def create_app(
                 encoders.open,
             )
             table = SessionTable(stage)
+            metrics.watch_drain(lambda: stage.drain.draining)
             metrics.watch(
                 lambda: len(table), lambda: table.viewers, lambda: table.encoders, lambda: table.outlets
             )

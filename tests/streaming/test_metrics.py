@@ -28,7 +28,7 @@ def used() -> Metrics:
     metrics.watch(
         lambda: 2, lambda: 3, lambda: {"h264": 1}, lambda: {("rtmp", "live"): 1, ("whip", "waiting"): 2}
     )
-    metrics.draining(True)
+    metrics.watch_drain(lambda: True)
     metrics.tick(0.003)
     metrics.tick(0.055)
     metrics.skipped(7)
