@@ -115,7 +115,7 @@ def _holds_secret(annotation: object) -> bool:
 def _check_known(name: str, where: str) -> None:
     if name in Settings.model_fields:
         return
-    near = difflib.get_close_matches(name, Settings.model_fields, 1)
+    near = difflib.get_close_matches(name, Settings.model_fields, 1, cutoff=0.75)
     advice = f"did you mean {near[0]}?" if near else f"{REFERENCE} lists all there are."
     raise SettingsFault(f"There is no setting {name!r}, named in {where}; {advice}")
 
