@@ -132,13 +132,55 @@ def bench_live(
     """Delay and punctuality of live sessions over real WebRTC connections."""
     from engine.mouth.choose import AUTO
     from streaming.bench import bench_live as measure
-    from streaming.bench import server_command
+    from streaming.bench_server import server_command
 
     run = partial(measure, command=partial(server_command, runtime=runtime or AUTO))
     report = _Report("bench live", save, against)
     with console.status(f"{sessions} sessions for {seconds:g} s"):
         figures = run(sessions, seconds)
     report.finish(figures, as_json, lambda figures: show("Live", figures, as_json=False))
+
+
+@app.command("latency")
+def bench_latency(
+    trials: Annotated[int, typer.Option(help="Texts to speak and to interrupt.", min=1)] = 40,
+    runtime: Runtime = None,
+    save: Save = None,
+    against: Against = None,
+    as_json: Json = False,
+) -> None:
+    """How soon a viewer sees and hears a text spoken, and an interrupt obeyed, over real WebRTC."""
+    from engine.mouth.choose import AUTO
+    from streaming.bench_latency import bench_latency as measure
+    from streaming.bench_server import server_command
+
+    report = _Report("bench latency", save, against)
+    with console.status(f"{trials} texts"):
+        figures = measure(trials, partial(server_command, runtime=runtime or AUTO))
+    report.finish(figures, as_json, lambda figures: show("Latency", figures, as_json=False))
+
+
+@app.command("viewers")
+def bench_viewers(
+    viewers: Annotated[int, typer.Option(help="Viewers of one session.", min=2, max=200)] = 20,
+    seconds: Annotated[float, typer.Option(help="How long to measure, with one and with all.", min=2)] = 15.0,
+    codec: Annotated[str, typer.Option(help="h264 or vp8.")] = "h264",
+    runtime: Runtime = None,
+    save: Save = None,
+    against: Against = None,
+    as_json: Json = False,
+) -> None:
+    """What one session costs its server with one viewer and with many: pictures are encoded once."""
+    from engine.mouth.choose import AUTO
+    from streaming.bench_server import server_command
+    from streaming.bench_viewers import bench_viewers as measure
+    from streaming.encoding.base import read_codec
+
+    wanted = read_codec(codec)
+    report = _Report("bench viewers", save, against)
+    with console.status(f"1 viewer, then {viewers}, for {seconds:g} s each"):
+        figures = measure(viewers, seconds, wanted, partial(server_command, runtime=runtime or AUTO))
+    report.finish(figures, as_json, lambda figures: show("Viewers", figures, as_json=False))
 
 
 def _mouth(model: str) -> Path:

@@ -1,0 +1,245 @@
+"""`koubo bench latency`: how soon a text is spoken, and how soon an interrupt is obeyed, at a viewer.
+
+A real server in a process of its own and a real WHEP viewer on loopback. Each trial speaks a text and
+interrupts it in its middle, at any moment of a tick. A picture has arrived with its last packet; its mouth
+moves when it is unlike every picture of the anchor video, more than it ever is while nobody speaks. Sound is
+speech when it is louder than any silence. What a player adds (its jitter buffer, its screen) is not in these
+figures.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from numpy.typing import NDArray
+
+from engine.anchor.card import AvatarCard, read_card
+from engine.anchor.package import ANCHOR, find_avatar
+from engine.errors import KouboError
+from engine.picture.video import read_i420
+from streaming.bench_server import Server, running_server, server_command
+from streaming.pacing import percentiles
+from streaming.webrtc.client import Watcher
+
+TEXT = "Good evening everybody, and welcome to the show; tonight we have a great deal to talk about."
+
+_CALM_S = 2.5
+"""Before the trials: what pictures and sound are while nobody speaks."""
+_QUIET_S = 0.8
+"""Between trials, and how long silence must last to be one."""
+_SPEAKS_S = (0.8, 1.6)
+"""How long a text may be spoken before it is interrupted."""
+_WAIT_S = 8.0
+_LOUD = 0.003
+"""RMS of a packet's sound that is no silence, of 1."""
+_UNLIKE = 2.0
+"""How much more than ever in silence a mouth must differ from the anchor to have moved."""
+_BOX_MARGIN = 0.1
+_SHRINK = 2
+
+Luma = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Log:
+    """What a viewer got: times of arrival, in seconds, and how much there was of it."""
+
+    times: list[float] = field(default_factory=list)
+    levels: list[float] = field(default_factory=list)
+
+    def first_above(self, level: float, since: float) -> float | None:
+        """When something above `level` first arrived after `since`."""
+        pairs = zip(self.times, self.levels, strict=True)
+        return next((time for time, found in pairs if time >= since and found > level), None)
+
+    def settled(self, level: float, since: float) -> float | None:
+        """When, after `since`, the first of all those arrived that stay at or below `level`; None when the
+        last one is above it, or nothing arrived.
+        """
+        found = None
+        for time, now in zip(reversed(self.times), reversed(self.levels), strict=True):
+            if time < since or now > level:
+                break
+            found = time
+        return found
+
+    def highest(self) -> float:
+        """The highest level so far, 0 without any."""
+        return max(self.levels, default=0.0)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.times.clear()
+        self.levels.clear()
+
+
+class MouthWatch:
+    """Tells how unlike a picture's mouth is to every mouth of the anchor video, in grey levels of 255."""
+
+    def __init__(self, card: AvatarCard, frames: Sequence[NDArray[np.uint8]]) -> None:
+        width, height = card.size
+        left, top, right, bottom = card.mouth_box
+        middle = np.array([(crop.cx, crop.cy) for crop in card.crops]).mean(axis=0)
+        side = float(np.mean([crop.size for crop in card.crops]))
+        corner = middle - side / 2
+        x0, y0 = np.floor(corner + side * np.array([left - _BOX_MARGIN, top - _BOX_MARGIN])).astype(int)
+        x1, y1 = np.ceil(corner + side * np.array([right + _BOX_MARGIN, bottom + _BOX_MARGIN])).astype(int)
+        self._rows = slice(max(0, y0), min(height, y1))
+        self._columns = slice(max(0, x0), min(width, x1))
+        self._height = height
+        self._anchor = np.stack([self._mouth(frame) for frame in frames])
+
+    def unlikeness(self, frame: NDArray[np.uint8]) -> float:
+        """Of an I420 picture (h * 3 // 2, w)."""
+        return float(np.abs(self._anchor - self._mouth(frame)).mean(axis=(1, 2)).min())
+
+    def _mouth(self, frame: NDArray[np.uint8]) -> Luma:
+        luma = frame[: self._height][self._rows, self._columns]
+        size = (max(1, luma.shape[1] // _SHRINK), max(1, luma.shape[0] // _SHRINK))
+        small: Luma = cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        return small
+
+
+def bench_latency(trials: int, command: Callable[[int], list[str]] = server_command) -> dict[str, Any]:
+    """Measure `trials` texts and their interrupts; `command(port)` starts the server.
+
+    Returns {"trials", "text_to_sound_ms", "text_to_mouth_ms", "interrupt_to_silence_ms",
+    "interrupt_to_closed_mouth_ms"}, percentiles {"p50", "p95", "p99"} in milliseconds from the sending of the
+    request to an arrival at the viewer.
+
+    Raises KouboError when the server does not start, or nothing is spoken.
+    """
+    return asyncio.run(_bench(trials, command))
+
+
+async def _bench(trials: int, command: Callable[[int], list[str]]) -> dict[str, Any]:
+    async with running_server(1, command) as server:
+        opened = json.loads(await server.request("POST", "/v1/sessions"))
+        path = f"/v1/sessions/{opened['id']}"
+        avatar = json.loads(await server.request("GET", path))["avatar"]
+        mouths = await asyncio.to_thread(_mouth_watch, avatar)
+        watcher = Watcher()
+        await watcher.connect(server.exchange(opened["whep"]))
+        viewer = _Viewer(watcher, mouths)
+        try:
+            return await viewer.measure(server, path, trials)
+        finally:
+            await viewer.close()
+
+
+def _mouth_watch(avatar: str) -> MouthWatch:
+    folder = find_avatar(avatar)
+    return MouthWatch(read_card(folder), list(read_i420(folder / ANCHOR)))
+
+
+class _Viewer:
+    """A WHEP viewer that notes what arrives."""
+
+    def __init__(self, watcher: Watcher, mouths: MouthWatch) -> None:
+        self._watcher = watcher
+        self._mouths = mouths
+        self._came = asyncio.Event()
+        self._pictures = Log()
+        self._sounds = Log()
+        self._clock = asyncio.get_running_loop().time
+        self._tasks = [
+            asyncio.create_task(self._take(self._watcher.pictures, self._picture)),
+            asyncio.create_task(self._take(self._watcher.sounds, self._sound)),
+        ]
+
+    async def measure(self, server: Server, path: str, trials: int) -> dict[str, Any]:
+        await self._until(lambda: bool(self._pictures.times and self._sounds.times), "No picture came")
+        await asyncio.sleep(_QUIET_S)  # the encoder's first pictures are its worst
+        self._forget()
+        await asyncio.sleep(_CALM_S)
+        still = _UNLIKE * self._pictures.highest()
+        silent = max(_LOUD, _UNLIKE * self._sounds.highest())
+        delays: dict[str, list[float]] = {
+            name: []
+            for name in (
+                "text_to_sound",
+                "text_to_mouth",
+                "interrupt_to_silence",
+                "interrupt_to_closed_mouth",
+            )
+        }
+        for number in range(trials):
+            self._forget()
+            asked = self._clock()
+            await server.request("POST", f"{path}/speak", json.dumps({"text": TEXT}), "application/json")
+            await self._until(
+                lambda asked=asked: (
+                    self._sounds.first_above(silent, asked) is not None
+                    and self._pictures.first_above(still, asked) is not None
+                ),
+                "Nothing was spoken",
+            )
+            delays["text_to_sound"].append(_since(asked, self._sounds.first_above(silent, asked)))
+            delays["text_to_mouth"].append(_since(asked, self._pictures.first_above(still, asked)))
+            await asyncio.sleep(random.Random(number).uniform(*_SPEAKS_S))
+            stopped = self._clock()
+            await server.request("POST", f"{path}/interrupt")
+            await asyncio.sleep(_QUIET_S)
+            for name, found in (
+                ("interrupt_to_silence", self._sounds.settled(silent, stopped)),
+                ("interrupt_to_closed_mouth", self._pictures.settled(still, stopped)),
+            ):
+                if found is None:
+                    raise KouboError(
+                        f"An interrupt was not obeyed within {_QUIET_S:g} s; check the server's log."
+                    )
+                delays[name].append(found - stopped)
+        return {"trials": trials} | {
+            f"{name}_ms": percentiles([1000 * delay for delay in found]) for name, found in delays.items()
+        }
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._watcher.close()
+
+    def _forget(self) -> None:
+        self._pictures.clear()
+        self._sounds.clear()
+
+    async def _until(self, check: Callable[[], bool], otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                while not check():
+                    self._came.clear()
+                    await self._came.wait()
+        except TimeoutError as error:
+            raise KouboError(f"{otherwise} within {_WAIT_S:g} s; check the server's log.") from error
+
+    async def _take(self, track: MediaStreamTrack, note: Callable[[Any], None]) -> None:
+        while True:
+            try:
+                note(await track.recv())
+            except MediaStreamError:
+                return
+            self._came.set()
+
+    def _picture(self, frame: av.VideoFrame) -> None:
+        arrived = self._watcher.frames.arrived
+        first = next(iter(arrived))
+        assert frame.pts is not None
+        self._pictures.times.append(arrived[(first + frame.pts) & 0xFFFFFFFF])
+        self._pictures.levels.append(self._mouths.unlikeness(frame.to_ndarray(format="yuv420p")))
+
+    def _sound(self, frame: av.AudioFrame) -> None:
+        self._sounds.times.append(self._clock())
+        sound = frame.to_ndarray().astype(np.float32) / 32768
+        self._sounds.levels.append(float(np.sqrt(np.mean(sound**2))))
+
+
+def _since(start: float, found: float | None) -> float:
+    assert found is not None
+    return found - start
