@@ -49,6 +49,17 @@ def bounded_protocol(connections_at_once: int, headers_s: float = HEADERS_S) -> 
             super().on_response_complete()
             self._stop_waiting()
 
+        def send_400_response(self, msg: str) -> None:
+            # The body of a request went wrong while the app was at it: what the app answers is too late.
+            cycle = self.cycle
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+                if cycle.response_started:
+                    self.transport.close()
+                    return
+            super().send_400_response(msg)
+
         def _held(self, host: str | None) -> int:
             """Connections of this client, WebSockets included, this one too."""
             peers = (one.transport.get_extra_info("peername") for one in self.connections)

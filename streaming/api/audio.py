@@ -1,6 +1,7 @@
 """/v1/sessions/{id}/audio: an agent's own voice in over a WebSocket, what was heard of it out."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -98,8 +99,9 @@ async def audio(websocket: WebSocket, session_id: str) -> None:
         start = await _start(websocket)
         session.feed.enter()
     except Refusal as refusal:
-        await websocket.send_json(Error(str(refusal)).as_json())
-        await websocket.close(REFUSED + refusal.status, str(refusal)[:120])
+        with suppress(WebSocketDisconnect):  # it may not wait for the answer
+            await websocket.send_json(Error(str(refusal)).as_json())
+            await websocket.close(REFUSED + refusal.status, str(refusal)[:120])
         return
     except WebSocketDisconnect:
         return
