@@ -150,6 +150,7 @@ class Settings(BaseSettings):
     """Sessions that one address may open in the long run, after the first `sessions_at_once`."""
 
     sessions_at_once: int = Field(default=30, ge=1)
+    """Sessions that one address may open in quick succession."""
 
     requests_at_once: int = Field(default=64, ge=1)
     """Requests and WebSockets of one address that may be under way at a time."""
