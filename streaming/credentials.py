@@ -53,7 +53,7 @@ class Mp4Signer:
         self._algorithm = getattr(self._c2pa.C2paSigningAlg, algorithm)
         self._timestamp_url = timestamp_url
         # What a certificate is good for shows only when it signs: better now than after an hour's recording.
-        self._write("a first file", "image/svg+xml", BytesIO(_NOTHING), BytesIO(), None)
+        self._write("a test file", "image/svg+xml", BytesIO(_NOTHING), BytesIO(), None)
 
     def sign(self, path: Path) -> None:
         """Replace the MP4 at `path` by the same with credentials; what it shows stays as it is.

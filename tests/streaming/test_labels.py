@@ -20,6 +20,7 @@ from engine.picture.label import LabelStyle, label_for, stamp
 from engine.picture.video import KEEP_METADATA, VideoWriter
 from engine.picture.yuv import Frame, planes, to_rgb
 from streaming.cast import EngineCast
+from streaming.credentials import Mp4Signer
 from streaming.encoding.base import Codec, EncodedPicture, EncodedSound
 from streaming.labels import aigc_metadata, label_style, labelled
 from streaming.metrics import Metrics
@@ -28,6 +29,7 @@ from streaming.sessions import Session, SessionTable, Stage
 from streaming.settings import Settings
 from streaming.voices.espeak import EspeakVoice
 from tests.fakes import FRAME_SIZE, FakeMouth, speech_like
+from tests.papers import verdict, write_papers
 from tests.streaming.conftest import eventually
 
 FIELDS = (
@@ -288,3 +290,50 @@ def test_a_video_without_metadata_has_none(tmp_path: Path) -> None:
         video.write(np.full((72, 64), 90, np.uint8))
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert "AIGC" not in container.metadata
+
+
+@pytest.mark.parametrize(("kind", "name"), [("mp4", "*.mp4"), ("hls", "**/init*.mp4")])
+async def test_a_recording_is_labelled_and_says_so(
+    avatars: Path, settings: Settings, workers: ThreadPoolExecutor, tmp_path: Path, kind: str, name: str
+) -> None:
+    kept = tmp_path / "kept"
+    chosen = settings.model_copy(
+        update={"recordings": kept, "recordings_min_free_mb": 0, "content_producer": "口播 Studio"}
+    )
+    async with opened(chosen, workers) as session:
+        entry = await session.outlets.add(f"{kind}:")
+        await eventually(lambda: entry.bytes > 20_000, 20)
+        await session.outlets.remove(entry.id)
+    (path,) = kept.glob(name)
+    with av.open(str(path)) as container:
+        fields = json.loads(container.metadata["AIGC"])
+        assert (fields["Label"], fields["ContentProducer"]) == ("1", "口播 Studio")
+        assert fields["ProduceID"]
+        if kind == "mp4":
+            shown = list(container.decode(video=0))
+            assert len(shown) > 10
+            for frame in shown:
+                assert white(np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8), LabelStyle()) > 0.1
+
+
+async def test_a_recording_can_be_signed_when_it_is_over(
+    avatars: Path, settings: Settings, workers: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    pytest.importorskip("c2pa", reason="c2pa-python is not installed")
+    papers = write_papers(tmp_path / "papers")
+    kept = tmp_path / "kept"
+    chosen = settings.model_copy(update={"recordings": kept, "recordings_min_free_mb": 0})
+    async with opened(chosen, workers) as session:
+        entry = await session.outlets.add("mp4:")
+        await eventually(lambda: entry.bytes > 20_000, 20)
+        await session.outlets.remove(entry.id)
+    (path,) = kept.glob("*.mp4")
+    with av.open(str(path)) as container:
+        before = sum(1 for _ in container.decode(video=0))
+    Mp4Signer(papers.certificate, papers.key).sign(path)
+    assert verdict(path, papers.root)[0] == "Trusted"
+    with av.open(str(path)) as container:
+        assert "AIGC" in container.metadata
+        assert sum(1 for _ in container.decode(video=0)) == before > 10
+        container.seek(0)
+        assert sum(1 for _ in container.decode(audio=0)) > 10
