@@ -37,7 +37,7 @@ from streaming.voices.registry import open_voices
 
 logger = logging.getLogger(__name__)
 
-_MODULES = (pages, avatars, sessions, webrtc, audio, outlets)
+_MODULES = (pages, avatars, sessions, audio, outlets, webrtc)  # the last takes any name of one part
 _LEAVE_S = 3
 _WEBSOCKET_BYTES = 1 << 20
 """Largest message of a WebSocket: more than ten seconds of sound at 48 kHz."""

@@ -14,7 +14,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from engine.anchor.crop import Picture
 
-_HELLO, _IDENTIFY, _IDENTIFIED, _REQUEST, _RESPONSE = 0, 1, 2, 6, 7
+_HELLO, _IDENTIFY, _IDENTIFIED, _REIDENTIFY, _EVENT, _REQUEST, _RESPONSE = 0, 1, 2, 3, 5, 6, 7
+_VOLUME_METERS = 1 << 16
 _NOT_READY = 207
 _READY_S = 30.0
 
@@ -78,6 +79,24 @@ class Remote:
         encoded = base64.b64decode(answer["imageData"].split(",", 1)[1])
         picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
         return np.asarray(picture, np.uint8)
+
+    def loudest(self, source: str, seconds: float) -> float:
+        """The highest level, in [0, 1], that the mixer shows for a source within so many seconds."""
+        self._subscribe(_VOLUME_METERS)
+        deadline = time.monotonic() + seconds
+        level = 0.0
+        while time.monotonic() < deadline:
+            event = self._receive(_EVENT)
+            for meter in event["eventData"]["inputs"]:
+                if meter["inputName"] == source:
+                    # Of each channel: magnitude, peak, peak before the fader.
+                    level = max([level, *(channel[1] for channel in meter["inputLevelsMul"])])
+        self._subscribe(0)
+        return level
+
+    def _subscribe(self, events: int) -> None:
+        self._send(_REIDENTIFY, {"eventSubscriptions": events})
+        self._receive(_IDENTIFIED)
 
     def _send(self, op: int, data: dict[str, Any]) -> None:
         self._socket.send(json.dumps({"op": op, "d": data}))

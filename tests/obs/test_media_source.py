@@ -1,77 +1,92 @@
-"""OBS itself plays the presenter's MPEG-TS; screenshots of its source show who is there and speaks."""
+"""OBS itself plays what an outlet sends; screenshots of its source show who is there and speaks."""
 
-import time
-from fractions import Fraction
+import asyncio
+import json
+import socket
 from pathlib import Path
-from threading import Event, Thread
 
-import av
 import pytest
 
 from engine.anchor.package import Avatar, find_avatar
-from engine.live import LiveAvatar
-from engine.mouth.features import AnchorFeatures
-from engine.mouth.openvino_runtime import OpenVinoMouth
-from engine.speech import espeak
-from engine.speech.audio import FRAME_RATE, SAMPLE_RATE
-from tests.obs.likeness import Anchors
+from streaming.bench_server import Server, running_server, server_command
+from tests.obs.likeness import Anchors, Likeness
 from tests.obs.program import SOURCE, media_source, need_obs, obs
+from tests.obs.remote import Remote
 
 pytestmark = pytest.mark.slow
 
-TEXT = "Hello, welcome everybody. I am on the air, and my mouth is moving all the time."
+TEXT = "Hello, welcome everybody. I am on the air, and my mouth is moving all the time, without a pause."
+JSON = "application/json"
+
+WAYS = {
+    "udp": ("udp://127.0.0.1:{port}", "udp://127.0.0.1:{port}"),
+    "srt, OBS calls": ("srt://127.0.0.1:{port}?mode=listener", "srt://127.0.0.1:{port}?mode=caller"),
+    "srt, OBS is called": ("srt://127.0.0.1:{port}", "srt://127.0.0.1:{port}?mode=listener"),
+}
+"""Addresses of the outlet and of OBS's source."""
+
+STILL, MOVING = 6.0, 10.0
+"""Mean difference around the mouth, in levels of 255: at most of a still one, at least of one that speaks."""
 
 
-def feed(live: LiveAvatar, url: str, over: Event) -> None:
-    """Ticks in real time as MPEG-TS."""
-    with av.open(url, "w", format="mpegts") as container:
-        video = container.add_stream("libx264", rate=FRAME_RATE, options={"tune": "zerolatency", "g": "25"})
-        video.width, video.height, video.pix_fmt, video.bit_rate = 720, 720, "yuv420p", 3_000_000
-        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        began = time.monotonic()
-        count = 0
-        while not over.is_set():
-            tick = live.tick()
-            picture = av.VideoFrame.from_ndarray(tick.picture, format="yuv420p")
-            picture.pts, picture.time_base = count, Fraction(1, FRAME_RATE)
-            container.mux(video.encode(picture))
-            sound = av.AudioFrame.from_ndarray(tick.sound[None], format="s16", layout="mono")
-            sound.sample_rate, sound.pts, sound.time_base = SAMPLE_RATE, 640 * count, Fraction(1, SAMPLE_RATE)
-            container.mux(audio.encode(sound))
-            count += 1
-            over.wait(max(0.0, began + count / FRAME_RATE - time.monotonic()))
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def test_obs_shows_the_presenter_speaking(tmp_path: Path) -> None:
+async def ask(server: Server, method: str, path: str, **body: object) -> dict[str, object]:
+    answer = await server.request(method, path, json.dumps(body) if body else None, JSON)
+    return dict(json.loads(answer)) if answer else {}
+
+
+async def look(remote: Remote, anchors: Anchors, count: int) -> list[Likeness]:
+    return [anchors.compare(await asyncio.to_thread(remote.screenshot, SOURCE)) for _ in range(count)]
+
+
+async def until_it_plays(remote: Remote) -> None:
+    for _ in range(100):
+        status = await asyncio.to_thread(remote.ask, "GetMediaInputStatus", inputName=SOURCE)
+        if status["mediaState"] == "OBS_MEDIA_STATE_PLAYING":
+            break
+        await asyncio.sleep(0.2)
+    # What it buffered while it opened is played a little faster; then it is live.
+    await asyncio.sleep(4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_obs_shows_the_presenter_speaking(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     need_obs()
-    avatar = Avatar.load(find_avatar("ada"))
-    mouth = OpenVinoMouth(avatar.mouth)
-    live = LiveAvatar(avatar, AnchorFeatures(avatar, mouth), mouth)
-    anchors = Anchors(avatar)
-    over = Event()
-    feeder = Thread(target=feed, args=(live, "udp://127.0.0.1:9561?pkt_size=1316", over))
-    with obs(tmp_path) as studio:
-        remote = studio.remote
-        scene = remote.ask("GetSceneList")["currentProgramSceneName"]
-        remote.ask(
-            "CreateInput",
-            sceneName=scene,
-            inputName=SOURCE,
-            inputKind="ffmpeg_source",
-            inputSettings=media_source("udp://127.0.0.1:9561", "mpegts"),
-        )
-        feeder.start()
-        try:
-            time.sleep(6)
-            idle = [anchors.compare(remote.screenshot(SOURCE)) for _ in range(3)]
-            live.push(espeak.speak(TEXT, "en-us").samples)
-            live.finish()
-            time.sleep(1.5)
-            speaking = [anchors.compare(remote.screenshot(SOURCE)) for _ in range(8)]
-        finally:
-            over.set()
-            feeder.join()
-    assert max(seen.face for seen in idle + speaking) < 6
-    assert max(seen.mouth for seen in idle) < 6
-    assert max(seen.mouth for seen in speaking) > 10
-    assert len({seen.frame for seen in idle + speaking}) > 3
+    monkeypatch.setenv("KOUBO_OUTLET_NETWORKS", '["127.0.0.0/8"]')
+    port = free_port()
+    outlet, source = (address.format(port=port) for address in WAYS[way])
+    anchors = Anchors(Avatar.load(find_avatar("ada")))
+    async with running_server(1, server_command) as server:
+        session = f"/v1/sessions/{(await ask(server, 'POST', '/v1/sessions', avatar='ada'))['id']}"
+        with obs(tmp_path) as studio:
+            remote = studio.remote
+            settings = media_source(source, "mpegts")
+            remote.ask(
+                "CreateInput",
+                sceneName=remote.ask("GetSceneList")["currentProgramSceneName"],
+                inputName=SOURCE,
+                inputKind="ffmpeg_source",
+                inputSettings=settings,
+            )
+            await ask(server, "POST", f"{session}/outlets", url=outlet)
+            await until_it_plays(remote)
+            idle = await look(remote, anchors, 3)
+            quiet = await asyncio.to_thread(remote.loudest, SOURCE, 0.5)
+            await ask(server, "POST", f"{session}/speak", text=TEXT)
+            await asyncio.sleep(1.5)
+            speaking = await look(remote, anchors, 6)
+            loud = await asyncio.to_thread(remote.loudest, SOURCE, 1.0)
+    print(way, idle, speaking, quiet, loud)
+    assert max(seen.face for seen in idle + speaking) < STILL
+    assert max(seen.mouth for seen in idle) < STILL
+    assert max(seen.mouth for seen in speaking) > MOVING
+    assert len({seen.frame for seen in idle + speaking}) > 3, "the picture moves"
+    assert quiet < 0.01
+    assert loud > 0.05
