@@ -91,12 +91,14 @@ _WORDS = {
     "w/": "with",
 }
 _NUMBER = r"\d+(?:\.\d+)?"
+_YEAR = re.compile(r"\b([Ii]n|[Ss]ince|[Uu]ntil|[Bb]y|[Ff]rom|[Yy]ear) ((?:1[1-9]|20)\d\d)(?!\w|[.,]\d)")
 _FREE = r"(?<![\w.])"
 """Nothing before it that makes it a part of a name, as in GPT4."""
 
 
 def spoken_english(text: str) -> str:
     """The text with everything in words that is not; what it does not know it leaves as it is."""
+    text = _YEAR.sub(lambda m: f"{m[1]} {english_year(m[2])}", text)
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     for pattern, say in _RULES:
         text = pattern.sub(say, text)
@@ -207,10 +209,6 @@ _RULES: list[_Rule] = [
     (re.compile(rf"(?<![\w.])([-−])?({_NUMBER}) ?({_UNIT})(?![\w/])"), _unit),
     (re.compile(_FREE + rf"({_NUMBER})[x×](?!\w)"), lambda m: f"{english_decimal(m[1])} times"),
     (re.compile(_FREE + r"(\d+)(?:st|nd|rd|th)\b"), lambda m: english_ordinal(m[1])),
-    (
-        re.compile(r"\b([Ii]n|[Ss]ince|[Uu]ntil|[Bb]y|[Ff]rom|[Oo]f|[Yy]ear) ((?:1[1-9]|20)\d\d)(?![\w.])"),
-        lambda m: f"{m[1]} {english_year(m[2])}",
-    ),
     (re.compile(r"#(?=\d)"), "number "),
     (re.compile(rf"(?<![\w.-])([-−](?=\d))?({_NUMBER})(?![\w])"), _number),
     (re.compile(r"\s*&\s*"), " and "),

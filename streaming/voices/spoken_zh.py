@@ -113,7 +113,7 @@ _RULES: list[_Rule] = [
         re.compile(_FREE + r"\d+(?:\.\d+){2,}" + _END),
         lambda m: "点".join(chinese(part) for part in m[0].split(".")),
     ),
-    (re.compile(_FREE + rf"2(?=\s?[{_MEASURES}])(?!\s?[月日号])"), "两"),
+    (re.compile(_FREE + rf"(?<!第)2(?=\s?[{_MEASURES}])(?!\s?[月日号])"), "两"),
     (re.compile(_FREE + r"(0\d+)" + r"(?![\d.])"), lambda m: chinese_digits(m[1])),
     (
         re.compile(rf"(?<![A-Za-z0-9_.\-])([-−](?=\d))?({_NUMBER}){_END}"),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from engine.speech.audio import SAMPLE_RATE, Samples
-from engine.speech.espeak import VoiceError, speak
+from engine.speech.espeak import Spoken, VoiceError, speak
 from engine.speech.gate import VoiceGate
 from streaming.errors import Unprocessable
 from streaming.voices.espeak import EspeakVoice
-from streaming.voices.text import FIRST_PIECE_CHARS, PIECE_CHARS, has_words, pieces, voice_of_script
+from streaming.voices.text import FIRST_PIECE_CHARS, PIECE_CHARS, has_words, pieces, runs, voice_of_script
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,15 @@ from streaming.voices.text import FIRST_PIECE_CHARS, PIECE_CHARS, has_words, pie
         ("one\n\ntwo", ["one", "two"]),
         ("... !? \n", []),
         ("a\x00b", ["a b"]),
+        ("Dr. Smith met Mr. Jones. He left.", ["Dr. Smith met Mr. Jones.", "He left."]),
+        ("Come at 5 p.m. He said so.", ["Come at 5 p.m.", "He said so."]),
+        ("Come at 5 p.m. or later.", ["Come at 5 p.m. or later."]),
+        ("It is big, e.g. huge, vs. small.", ["It is big, e.g. huge, vs. small."]),
+        ("In the U.S. they do. J. R. Tolkien did.", ["In the U.S. they do.", "J. R. Tolkien did."]),
+        ("“Really?” she asked. “Yes.” Good.", ["“Really?” she asked.", "“Yes.”", "Good."]),
+        ("Wait... what?! No.", ["Wait...", "what?!", "No."]),
+        ("你好；再见！走吧……好", ["你好；", "再见！", "走吧……", "好"]),
+        ("圆周率是3.14。对", ["圆周率是3.14。", "对"]),
     ],
 )
 def test_text_is_cut_at_sentences(text: str, found: list[str]) -> None:
@@ -41,6 +50,42 @@ def test_nothing_is_lost_in_long_text_and_the_first_piece_is_short() -> None:
         assert "".join(found).replace(" ", "") == text.replace(" ", "")
         assert len(found[0]) <= FIRST_PIECE_CHARS
         assert max(map(len, found)) <= PIECE_CHARS
+
+
+def test_long_sentences_are_cut_at_commas_and_never_inside_a_number() -> None:
+    text = "Last year 1,000,000 people came to see the show, and the year before that, 2,500,000 of them did"
+    found = pieces(text)
+    assert found == [
+        "Last year 1,000,000 people came to see the show, and the year before that,",
+        "2,500,000 of them did",
+    ]
+    chinese = "大家好，欢迎来到直播间，今天我们给大家带来的是一款全新的产品，它的特点是轻便、快速、安全"
+    assert pieces(chinese)[0] == "大家好，欢迎来到直播间，"
+
+
+def test_a_chinese_piece_is_no_longer_to_hear_than_an_english_one() -> None:
+    found = pieces("没有标点" * 100)
+    assert len(found[0]) <= FIRST_PIECE_CHARS // 3
+    assert max(map(len, found)) <= PIECE_CHARS // 3
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "我们用OpenAI的API，好",
+            [("我们用", False), ("OpenAI", True), ("的", False), ("API，", True), ("好", False)],
+        ),
+        ("Hello, world!", [("Hello, world!", True)]),
+        ("（2）OK吗？", [("（2）OK", True), ("吗？", False)]),
+        ("12:30", [("12:30", None)]),
+        ("café 在哪", [("café ", True), ("在哪", False)]),
+        ("", [("", None)]),
+    ],
+)
+def test_runs_of_two_scripts(text: str, found: list[tuple[str, bool | None]]) -> None:
+    assert runs(text) == found
+    assert "".join(run for run, _ in found) == text
 
 
 def test_the_script_chooses_the_voice() -> None:
@@ -86,17 +131,63 @@ async def _speak(text: str, voice_id: str) -> list[Samples]:
 
 
 @pytest.mark.parametrize(
-    ("text", "voice_id"),
-    [("Good morning everybody. Welcome back.", "en-us"), ("大家早上好。欢迎回来。", "cmn")],
+    ("text", "voice_id"), [("Good morning everybody.", "en-us"), ("大家早上好，欢迎回来。", "cmn")]
 )
 async def test_speech_is_a_voice_at_16_khz(text: str, voice_id: str) -> None:
-    parts = await _speak(text, voice_id)
-    assert len(parts) == 2
-    for part in parts:
-        assert part.dtype == np.float32
-        assert 0.1 < np.abs(part).max() <= 1
-        assert 0.4 < part.size / SAMPLE_RATE < 6
-        assert any(VoiceGate().push(part))
+    (part,) = await _speak(text, voice_id)
+    assert part.dtype == np.float32
+    assert 0.1 < np.abs(part).max() <= 1
+    assert 0.4 < part.size / SAMPLE_RATE < 6
+    assert any(VoiceGate().push(part))
+
+
+async def test_two_scripts_are_spoken_by_two_voices_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the three runs spoken alone, less the 0.3 s of silence that ends each of them."""
+    asked: list[tuple[str, str]] = []
+
+    def listening(text: str, voice: str) -> Spoken:
+        asked.append((text, voice))
+        return speak(text, voice)
+
+    monkeypatch.setattr("engine.speech.espeak.speak", listening)
+    (mixed,) = await _speak("我们用OpenAI的东西", "cmn")
+    assert asked == [("我们用", "cmn"), ("OpenAI", "en-us"), ("的东西", "cmn")]
+    alone = sum(speak(text, voice).samples.size for text, voice in asked)
+    assert alone - 2 * 0.4 * SAMPLE_RATE < mixed.size < alone - 2 * 0.2 * SAMPLE_RATE
+    spoken = mixed[: np.flatnonzero(np.abs(mixed) > 0.01)[-1]]
+    assert _longest_silence_s(spoken) < 0.15
+
+
+async def test_a_comma_between_two_scripts_is_a_pause() -> None:
+    (mixed,) = await _speak("这是API，好的", "cmn")
+    spoken = mixed[: np.flatnonzero(np.abs(mixed) > 0.01)[-1]]
+    assert 0.1 < _longest_silence_s(spoken) < 0.35
+
+
+async def test_the_voice_asked_for_speaks_what_it_can() -> None:
+    """Latin words by the Latin voice that was asked for, Chinese ones by Mandarin all the same."""
+    (german,) = await _speak("Guten Tag", "de")
+    assert abs(german.size - speak("Guten Tag", "de").samples.size) < 100
+    (mixed,) = await _speak("Guten Tag 你好", "de")
+    assert mixed.size > german.size
+    (digits,) = await _speak("１２３", "ja")
+    assert abs(digits.size - speak("１２３", "ja").samples.size) < 100
+
+
+async def test_numbers_are_spoken_in_the_language_of_the_voice() -> None:
+    (figures,) = await _speak("增长25%", "cmn")
+    (words,) = await _speak("增长百分之二十五", "cmn")
+    assert abs(figures.size - words.size) < 100
+
+
+async def test_what_has_no_sound_is_still_an_answer() -> None:
+    (nothing,) = await _speak("ⵣ", "en-us")
+    assert nothing.dtype == np.float32
+
+
+def _longest_silence_s(samples: Samples) -> float:
+    loud = np.flatnonzero(np.abs(samples) > 0.01)
+    return float(np.diff(loud).max()) / SAMPLE_RATE
 
 
 def _envelope(samples: Samples) -> Samples:
