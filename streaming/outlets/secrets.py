@@ -1,7 +1,7 @@
 """Messages without the secrets of an outlet's address."""
 
 import re
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 _LEAST = 3
 """Shorter parts are no secrets, and would blot out innocent words."""
@@ -13,8 +13,8 @@ def hide(text: str, url: str, token: str | None) -> str:
     found = {url, token or "", parts.query, parts.fragment, parts.path, parts.path.strip("/")}
     found |= {parts.username or "", parts.password or ""}
     found |= set(parts.path.split("/"))
-    found |= {value for _, value in parse_qsl(parts.query)}
-    found |= {unquote(part) for part in found}
+    found |= {pair.partition("=")[2] for pair in parts.query.split("&")}
+    found |= {unquote(part) for part in found} | {unquote_plus(part) for part in found}
     secrets = sorted((part for part in found if len(part) >= _LEAST), key=len, reverse=True)
     # In one pass, so that nothing is looked for in what was already replaced.
     return re.sub("|".join(map(re.escape, secrets)), "…", text) if secrets else text

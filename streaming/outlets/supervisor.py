@@ -62,7 +62,7 @@ class Supervisor:
             return None
         if self.state is State.LIVE and now - self.since >= STABLE_S:
             self._faults = 0
-        delay = FIRST_DELAY_S * 2.0 ** min(self._faults, 16)
+        delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(self._faults, 16))
         delay *= 1 - _JITTER + 2 * _JITTER * self._chance()
         delay = min(LONGEST_DELAY_S, max(FIRST_DELAY_S, delay))
         self._faults += 1

@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import MissingToolError
 from streaming.outlets.base import Assignment, Outlet
 from streaming.outlets.hls import open_hls
 from streaming.outlets.mp4 import open_mp4
 from streaming.outlets.rtmp import open_rtmp
-from streaming.outlets.srt import open_srt
-from streaming.outlets.srt_socket import load_srt
 from streaming.outlets.udp import open_udp
 from tests.streaming.outlets.conftest import Ear, Receiver, free_port, listening, stop
 from tests.streaming.outlets.station import Seen, Station, look
@@ -50,7 +47,7 @@ async def test_rtmp(station: Station, assign: Assign, receive: Receive, tmp_path
     await peer.finish()
     check(look(tmp_path / "got.mkv"), 85)
     assert ear.lives == 1
-    assert ear.bytes > 10_000
+    assert ear.bytes > 5_000
 
 
 async def test_udp(station: Station, assign: Assign, receive: Receive, tmp_path: Path) -> None:
