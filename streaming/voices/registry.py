@@ -86,7 +86,7 @@ def _split(voice_id: str) -> tuple[str, str | None]:
     """(kind, name), the name None where the kind is to choose."""
     kind, colon, name = voice_id.partition(":")
     if colon:
-        return kind, name
+        return kind, name or None
     return (voice_id, None) if voice_id in _KINDS else (_ESPEAK, voice_id)
 
 
