@@ -22,9 +22,9 @@ _START_S = 60.0
 _HTTP_TIMEOUT_S = 20.0
 
 
-def server_command(port: int, runtime: str = "auto") -> list[str]:
-    """What starts a server on loopback whose mouths run on `runtime`."""
-    start = f"serve('127.0.0.1', {port}, Settings(runtime={runtime!r}))"
+def server_command(port: int, runtime: str = "auto", **settings: object) -> list[str]:
+    """What starts a server on loopback whose mouths run on `runtime`, with these settings besides."""
+    start = f"serve('127.0.0.1', {port}, Settings(**{settings | {'runtime': runtime}!r}))"
     imports = "from streaming.server import serve; from streaming.settings import Settings"
     return [sys.executable, "-c", f"{imports}; {start}"]
 

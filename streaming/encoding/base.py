@@ -6,10 +6,13 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import KouboError
 from engine.picture.yuv import Frame
 
 Codec: TypeAlias = Literal["h264", "vp8"]
 SoundCodec: TypeAlias = Literal["opus", "aac"]
+
+CODECS: tuple[Codec, ...] = ("h264", "vp8")
 
 SOUND_CLOCK = 48_000
 """Ticks a second of `EncodedSound.pts`; Opus counts so whatever it encodes (RFC 7587 section 4.1)."""
@@ -86,3 +89,11 @@ class SoundEncoder(Protocol):
     def encode(self, sound: NDArray[np.int16], slot: int) -> list[EncodedSound]:
         """Packets that are complete after this tick's sound, int16 (640,) mono at 16 kHz."""
         ...
+
+
+def read_codec(name: str) -> Codec:
+    """A codec by name. Raises KouboError."""
+    for codec in CODECS:
+        if codec == name:
+            return codec
+    raise KouboError(f"There is no picture codec {name!r}; choose {' or '.join(CODECS)}.")

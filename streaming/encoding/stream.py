@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import av
@@ -47,6 +49,13 @@ class _Raw:
     picture: Drawn
 
 
+def _name_thread(name: str) -> None:
+    """Have the system know this thread, and those that it starts, by name: `top -H` tells who encodes."""
+    own = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+    if own.exists():
+        own.write_text(name)
+
+
 class Subscription:
     """A receiver of a stream's pictures; it gets nothing before a key frame."""
 
@@ -84,7 +93,8 @@ class PictureStream:
         self._figures = figures
         self._raw: Mailbox[_Raw] = Mailbox(RAW_WAITING)
         self._sent: deque[tuple[int, int]] = deque()
-        self._thread = ThreadPoolExecutor(1, f"encode-{codec}")
+        name = f"encode-{codec}"
+        self._thread = ThreadPoolExecutor(1, name, initializer=_name_thread, initargs=(name,))
         self._task = asyncio.create_task(self._run(), name=f"encode-{codec}")
 
     @property
