@@ -43,6 +43,11 @@ class AudioFeed:
         return self._held_samples / SAMPLE_RATE
 
     @property
+    def is_open(self) -> bool:
+        """Whether an utterance has begun and is not complete."""
+        return self._open is not None
+
+    @property
     def unheard(self) -> set[str]:
         """The utterances that have begun and are not over."""
         self._names = set(filter(self._playback.has, self._names))

@@ -1,5 +1,6 @@
 """What happens in a session, told to whoever listens: agents, logs, the audio socket."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, ClassVar
@@ -102,7 +103,8 @@ class Subscription:
 
     def close(self) -> None:
         """Stop listening; the iteration ends."""
-        self._events.forget(self)
+        self._events.forget(self.put)
+        self._events.ending.discard(self)
         self._mailbox.close()
 
     def __enter__(self) -> "Subscription":
@@ -127,7 +129,9 @@ class Events:
     """The broadcaster of one session. Belongs to its event loop; publishing never waits for a listener."""
 
     def __init__(self) -> None:
-        self._listeners: list[Subscription] = []
+        self._listeners: list[Callable[[Event], None]] = []
+        self.ending: set[Subscription] = set()
+        """Subscriptions that end with the session."""
         self._closed = False
 
     def __len__(self) -> int:
@@ -135,25 +139,30 @@ class Events:
 
     def publish(self, event: Event) -> None:
         """Tell every listener."""
-        for listener in self._listeners:
-            listener.put(event)
+        for listener in [*self._listeners]:
+            listener(event)
 
-    def subscribe(self, size: int = EVENTS_WAITING) -> Subscription:
-        """Listen from now on, at most `size` events behind; one that comes after the end hears nothing."""
-        listener = Subscription(self, size)
-        if self._closed:
-            listener.close()
-        else:
-            self._listeners.append(listener)
-        return listener
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call this with every event, at once; it must neither wait nor fail."""
+        self._listeners.append(listener)
 
-    def forget(self, listener: Subscription) -> None:
-        """Take a listener off the list; for `Subscription.close`."""
+    def forget(self, listener: Callable[[Event], None]) -> None:
+        """Call it no more; one that is not known is no matter."""
         if listener in self._listeners:
             self._listeners.remove(listener)
 
+    def subscribe(self, size: int = EVENTS_WAITING) -> Subscription:
+        """Listen from now on, at most `size` events behind; one that comes after the end hears nothing."""
+        subscription = Subscription(self, size)
+        if self._closed:
+            subscription.close()
+        else:
+            self.listen(subscription.put)
+            self.ending.add(subscription)
+        return subscription
+
     def close(self) -> None:
-        """The session is over: every listener's iteration ends."""
+        """The session is over: every iteration ends."""
         self._closed = True
-        for listener in [*self._listeners]:
-            listener.close()
+        for subscription in [*self.ending]:
+            subscription.close()

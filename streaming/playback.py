@@ -28,6 +28,8 @@ class PlaybackLedger:
 
     def __init__(self) -> None:
         self._utterances: list[_Utterance] = []
+        self.played = 0
+        """Samples of all utterances together that have left."""
 
     def __contains__(self, name: str) -> bool:
         return any(utterance.name == name for utterance in self._utterances)
@@ -52,6 +54,7 @@ class PlaybackLedger:
             while utterance.parts and utterance.parts[0][0] < position:
                 start, end = utterance.parts.popleft()
                 utterance.played += min(end, position) - start
+                self.played += min(end, position) - start
                 if end > position:
                     utterance.parts.appendleft((position, end))
             if utterance.played and not utterance.started:
@@ -98,6 +101,11 @@ class Playback:
         self._numbers = count(1)
         self._text: str | None = None
         self._texts: set[str] = set()
+
+    @property
+    def played(self) -> int:
+        """Samples of all utterances that have left; the rest of the ticks' sound was silence or a microphone."""
+        return self._ledger.played
 
     @property
     def text_is_heard(self) -> bool:

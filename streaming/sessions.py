@@ -173,7 +173,9 @@ class Session:
         before = self.microphone
         if before is not None and not before.gone_quiet:
             raise Conflict("Another microphone publishes to this session; end it first.")
-        microphone = Microphone(server_ice_servers(self._settings), self._settings.connect_timeout_s, self._hear)
+        microphone = Microphone(
+            server_ice_servers(self._settings), self._settings.connect_timeout_s, self._hear
+        )
         # Taken before the first wait, so that of two at once only one gets it.
         self.microphone = microphone
         with ExitStack() as undo:
@@ -239,6 +241,7 @@ class Session:
             now = self._clock()
             slot = pacer.slot
             self.encoders.show(slot, tick.picture, sounds, partial(self._cut_outs.draw, bare))
+            self.playback.left(tick.position, slot)
             for listener in self.on_tick:
                 listener(slot, tick)
             skipped = pacer.skipped
@@ -247,7 +250,6 @@ class Session:
             self.speaking = tick.speaking
             self.figures.add(now, lateness)
             self._metrics.tick(lateness)
-            self.playback.left(tick.position, slot)
             self._speaker.drained()
             self.feed.pump()
 

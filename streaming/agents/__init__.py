@@ -1,0 +1,1 @@
+"""Koubo as the face of voice agents of other frameworks."""

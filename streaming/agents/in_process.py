@@ -1,0 +1,30 @@
+"""A session without a server, for frameworks that run the presenter in their own process."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from streaming.cast import Cast, EngineCast
+from streaming.metrics import Metrics
+from streaming.server import mouth_opener
+from streaming.sessions import Session, SessionTable, Stage
+from streaming.settings import Settings
+from streaming.voices.espeak import EspeakVoice
+
+
+@asynccontextmanager
+async def open_session(
+    avatar: str | None = None, settings: Settings | None = None, cast: Cast | None = None
+) -> AsyncIterator[Session]:
+    """A presenter that ticks until the block ends; the default avatar when none is named.
+
+    `cast` stands in for the installed avatars. Raises NotFound or AvatarError.
+    """
+    settings = settings or Settings()
+    cast = cast or EngineCast(mouth_opener(settings.runtime), settings.default_avatar)
+    with ThreadPoolExecutor(settings.tick_workers, thread_name_prefix="tick") as workers:
+        table = SessionTable(Stage(settings, cast, EspeakVoice(settings.default_voice), workers, Metrics()))
+        try:
+            yield await table.create(avatar)
+        finally:
+            await table.close()
