@@ -41,6 +41,8 @@ _LOUD = 0.003
 """RMS of a packet's sound that is no silence, of 1."""
 _UNLIKE = 2.0
 """How much more than ever in silence a mouth must differ from the anchor to have moved."""
+_SPOKEN = ("text_to_sound", "text_to_mouth")
+_OBEYED = ("interrupt_to_silence", "interrupt_to_closed_mouth")
 _BOX_MARGIN = 0.1
 _SHRINK = 2
 
@@ -161,44 +163,29 @@ class _Viewer:
         await asyncio.sleep(_CALM_S)
         still = _UNLIKE * self._pictures.highest()
         silent = max(_LOUD, _UNLIKE * self._sounds.highest())
-        delays: dict[str, list[float]] = {
-            name: []
-            for name in (
-                "text_to_sound",
-                "text_to_mouth",
-                "interrupt_to_silence",
-                "interrupt_to_closed_mouth",
-            )
-        }
+        sound, mouth = (self._sounds, silent), (self._pictures, still)
+        delays: dict[str, list[float]] = {name: [] for name in (*_SPOKEN, *_OBEYED)}
         for number in range(trials):
             self._forget()
             asked = self._clock()
             await server.request("POST", f"{path}/speak", json.dumps({"text": TEXT}), "application/json")
-            await self._until(
-                lambda asked=asked: (
-                    self._sounds.first_above(silent, asked) is not None
-                    and self._pictures.first_above(still, asked) is not None
-                ),
-                "Nothing was spoken",
-            )
-            delays["text_to_sound"].append(_since(asked, self._sounds.first_above(silent, asked)))
-            delays["text_to_mouth"].append(_since(asked, self._pictures.first_above(still, asked)))
+            for name, (log, level) in zip(_SPOKEN, (sound, mouth), strict=True):
+                delays[name].append(await self._first(log, level, asked) - asked)
             await asyncio.sleep(random.Random(number).uniform(*_SPEAKS_S))
             stopped = self._clock()
             await server.request("POST", f"{path}/interrupt")
             await asyncio.sleep(_QUIET_S)
-            for name, found in (
-                ("interrupt_to_silence", self._sounds.settled(silent, stopped)),
-                ("interrupt_to_closed_mouth", self._pictures.settled(still, stopped)),
-            ):
-                if found is None:
-                    raise KouboError(
-                        f"An interrupt was not obeyed within {_QUIET_S:g} s; check the server's log."
-                    )
-                delays[name].append(found - stopped)
+            for name, (log, level) in zip(_OBEYED, (sound, mouth), strict=True):
+                delays[name].append(_settled(log, level, stopped) - stopped)
         return {"trials": trials} | {
             f"{name}_ms": percentiles([1000 * delay for delay in found]) for name, found in delays.items()
         }
+
+    async def _first(self, log: Log, level: float, since: float) -> float:
+        await self._until(lambda: log.first_above(level, since) is not None, "Nothing was spoken")
+        found = log.first_above(level, since)
+        assert found is not None
+        return found
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -232,7 +219,8 @@ class _Viewer:
         first = next(iter(arrived))
         assert frame.pts is not None
         self._pictures.times.append(arrived[(first + frame.pts) & 0xFFFFFFFF])
-        self._pictures.levels.append(self._mouths.unlikeness(frame.to_ndarray(format="yuv420p")))
+        picture = np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8)
+        self._pictures.levels.append(self._mouths.unlikeness(picture))
 
     def _sound(self, frame: av.AudioFrame) -> None:
         self._sounds.times.append(self._clock())
@@ -240,6 +228,8 @@ class _Viewer:
         self._sounds.levels.append(float(np.sqrt(np.mean(sound**2))))
 
 
-def _since(start: float, found: float | None) -> float:
-    assert found is not None
-    return found - start
+def _settled(log: Log, level: float, since: float) -> float:
+    found = log.settled(level, since)
+    if found is None:
+        raise KouboError(f"An interrupt was not obeyed within {_QUIET_S:g} s; check the server's log.")
+    return found

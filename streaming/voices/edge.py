@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from importlib.util import find_spec
+from typing import Any
 
 import av
 import av.error
@@ -111,7 +112,7 @@ class _Mp3Reader:
         rest = self._decoded([*self._codec.parse(None), None])
         return _joined([rest, *_arrays(self._resampler.resample(None))])
 
-    def _decoded(self, packets: "list[av.Packet | None]") -> Samples:
+    def _decoded(self, packets: "list[av.Packet[Any] | None]") -> Samples:
         parts: list[Samples] = []
         for packet in packets:
             for frame in self._codec.decode(packet):
@@ -125,4 +126,5 @@ def _arrays(frames: list[av.AudioFrame]) -> list[Samples]:
 
 
 def _joined(parts: list[Samples]) -> Samples:
-    return np.clip(np.concatenate([np.zeros(0, np.float32), *parts]), -1, 1)
+    joined: Samples = np.concatenate([np.zeros(0, np.float32), *parts])
+    return joined.clip(-1, 1)

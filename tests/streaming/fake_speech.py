@@ -16,7 +16,8 @@ RATE = 24_000
 def tone(seconds: float, hertz: float = 220.0, rate: int = RATE) -> NDArray[np.int16]:
     """A sine of half the full scale."""
     time = np.arange(round(seconds * rate)) / rate
-    return np.rint(16_384 * np.sin(2 * np.pi * hertz * time)).astype(np.int16)
+    samples: NDArray[np.int16] = np.rint(16_384 * np.sin(2 * np.pi * hertz * time)).astype(np.int16)
+    return samples
 
 
 @dataclass
