@@ -56,8 +56,12 @@ class EncodeHub:
 
     @property
     def codecs(self) -> tuple[Codec, ...]:
-        """The picture codecs that are being encoded, the oldest first."""
+        """The codec of each picture encoder that is open, the oldest first."""
         return tuple(codec for codec, _ in self._streams)
+
+    def running(self, *, alpha: bool) -> tuple[Codec, ...]:
+        """The codecs that pictures, with their matte or without, are being encoded in; the oldest first."""
+        return tuple(codec for codec, stacked in self._streams if stacked == alpha)
 
     @property
     def dropped(self) -> int:
@@ -134,6 +138,7 @@ class EncodeHub:
         if stream is None:
             opener = partial(self._open_encoder, codec, self._size(alpha), self._kbps)
             stream = self._streams[codec, alpha] = PictureStream(codec, self._kbps, opener, self._figures)
+            stream.task.add_done_callback(self._ended)
         return stream
 
     def _detach(self, attachment: "Attachment") -> None:
@@ -143,9 +148,9 @@ class EncodeHub:
         for key, stream in list(self._streams.items()):
             if not stream.subscriptions:
                 del self._streams[key]
-                task = stream.stop()
-                self._ending.add(task)
-                task.add_done_callback(self._ended)
+                stream.stop()
+                if not stream.task.done():
+                    self._ending.add(stream.task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(task)

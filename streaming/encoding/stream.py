@@ -95,7 +95,7 @@ class PictureStream:
         self._sent: deque[tuple[int, int]] = deque()
         name = f"encode-{codec}"
         self._thread = ThreadPoolExecutor(1, name, initializer=_name_thread, initargs=(name,))
-        self._task = asyncio.create_task(self._run(), name=f"encode-{codec}")
+        self.task = asyncio.create_task(self._run(), name=name)
 
     @property
     def dropped(self) -> int:
@@ -113,11 +113,10 @@ class PictureStream:
         """Drop the pictures that the encoder has not begun."""
         self._raw.clear()
 
-    def stop(self) -> asyncio.Task[None]:
-        """End; returns the task, which ends at once, while the thread finishes its picture."""
-        self._task.cancel()
+    def stop(self) -> None:
+        """End: the task at once, the thread with the picture that it is at."""
+        self.task.cancel()
         self._thread.shutdown(wait=False)
-        return self._task
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

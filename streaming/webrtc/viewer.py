@@ -60,7 +60,7 @@ class Viewer(Peer):
         self._kinds = offer.kinds
         if "video" in offer.kinds:
             picture = self.pc.addTransceiver(self._picture, direction="sendonly")
-            picture.setCodecPreferences(_running_first(self._encoders.codecs))
+            picture.setCodecPreferences(_running_first(self._encoders.running(alpha=self._alpha)))
         if "audio" in offer.kinds:
             sound = self.pc.addTransceiver(self._sound, direction="sendonly")
             codecs = RTCRtpSender.getCapabilities("audio").codecs

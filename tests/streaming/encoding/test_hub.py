@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from engine.picture.yuv import Frame
 from engine.speech.audio import SAMPLES_PER_TICK
 from streaming.encoding.base import Codec
 from streaming.encoding.hub import EncodeHub
@@ -247,10 +248,7 @@ async def test_a_fault_of_a_receiver_is_told(show: Show, caplog: pytest.LogCaptu
     with caplog.at_level(logging.ERROR):
         show.hub.attach(Broken(), video="h264", audio=None)
         show.tick()
-        await eventually(lambda: bool(show.counts.encoded))
-        await asyncio.sleep(0.05)
-        await show.hub.close()
-    assert "a receiver's fault" in caplog.text
+        await eventually(lambda: "a receiver's fault" in caplog.text)
 
 
 async def test_reports_lower_the_bit_rate_unless_something_is_steady() -> None:
@@ -308,3 +306,27 @@ async def test_real_encoders_serve_real_receivers() -> None:
     assert len(one.sounds) == 120
     assert len(other.sounds) > 100
     await hub.close()
+
+
+async def test_pictures_with_a_matte_have_an_encoder_of_their_own(show: Show) -> None:
+    plain, cut_out = Collector(), Collector()
+    show.hub.attach(plain, video="h264", audio=None)
+    attached = show.hub.attach(cut_out, video="h264", audio="opus", alpha=True)
+    drawn: list[int] = []
+
+    def draw() -> Frame:
+        drawn.append(1)
+        return GREY
+
+    for slot in range(3):
+        show.hub.show(slot, GREY, [], draw)
+        await eventually(lambda slot=slot: plain.slots[-1:] == cut_out.slots[-1:] == [slot])  # type: ignore[misc]
+    assert attached.size == (16, 32)
+    assert len(drawn) == 3
+    assert show.hub.codecs == ("h264", "h264")
+    assert (show.hub.running(alpha=False), show.hub.running(alpha=True)) == (("h264",), ("h264",))
+    attached.detach()
+    show.hub.show(3, GREY, [], draw)
+    await eventually(lambda: plain.slots[-1:] == [3])
+    assert len(drawn) == 3
+    assert show.hub.running(alpha=True) == ()
