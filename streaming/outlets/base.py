@@ -26,8 +26,10 @@ class Report(Protocol):
 class Outlet(Protocol):
     """Where the presenter goes; `run` may be called again after it failed."""
 
-    place: str | None
-    """Where to look for it, such as the path of a playlist or a file, as far as there is such a place."""
+    @property
+    def place(self) -> str | None:
+        """Where to look for it, such as the path of a playlist or the name of a file."""
+        ...
 
     async def run(self, report: Report) -> None:
         """One connection, from its beginning to its end.

@@ -1,6 +1,7 @@
 """A virtual camera: raw pictures for any program on the same computer, without sound."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -28,12 +29,8 @@ class Device(Protocol):
         ...
 
 
-class OpenDevice(Protocol):
-    """Opens a virtual camera."""
-
-    def __call__(self, width: int, height: int, device: str | None) -> Device:
-        """`device` None: the first one that is free. Raises RuntimeError, ImportError, OSError."""
-        ...
+OpenDevice = Callable[[int, int, str | None], Device]
+"""Opens a camera by width, height and device (None: any). Raises RuntimeError, ImportError, OSError."""
 
 
 def open_device(width: int, height: int, device: str | None) -> Device:

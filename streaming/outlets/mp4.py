@@ -22,7 +22,7 @@ def open_mp4(given: Assignment) -> Outlet:
     folder = recordings_folder(given)
 
     async def job(keyframe: bytes, audio_config: bytes) -> Job:
-        path = _unused(folder, given.name)
+        path = _take(folder, given.name)
         outlet.place = path.name
         return Job(
             "mp4",
@@ -41,7 +41,13 @@ def open_mp4(given: Assignment) -> Outlet:
     return SpaceWatched(outlet, folder, given.least_free_bytes)
 
 
-def _unused(folder: Path, name: str) -> Path:
-    """A path of a file that is not there yet: each attempt has one of its own."""
-    names = (f"{name}.mp4" if number == 1 else f"{name}-{number}.mp4" for number in count(1))
-    return next(folder / name for name in names if not (folder / name).exists())
+def _take(folder: Path, name: str) -> Path:
+    """An empty file under a name that nobody has: each attempt writes one of its own."""
+    for number in count(1):
+        path = folder / (f"{name}.mp4" if number == 1 else f"{name}-{number}.mp4")
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("numbers do not end")

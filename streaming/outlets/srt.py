@@ -1,5 +1,6 @@
 """SRT: MPEG-TS to a listener, or to whoever calls."""
 
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from streaming.address_policy import redact
@@ -69,7 +70,7 @@ def _options(url: str) -> dict[str, str]:
     return options
 
 
-def _span(allowed: range | tuple[int, ...]) -> str:
+def _span(allowed: Sequence[int]) -> str:
     if isinstance(allowed, range):
         return f"a whole number from {allowed[0]} to {allowed[-1]}"
     return "one of " + ", ".join(map(str, allowed))

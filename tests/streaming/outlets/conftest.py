@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from streaming.address_policy import Target, check_outlet
 from streaming.encoding.base import Codec
 from streaming.outlets.base import Assignment
 from streaming.settings import Settings
+from tests.streaming.conftest import eventually
 from tests.streaming.outlets.station import Station
 
-LOOPBACK = Settings(outlet_networks=("127.0.0.0/8", "::1/128"))
+LOOPBACK = Settings(outlet_networks=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")))
 
 
 @dataclass
@@ -37,7 +39,8 @@ class Ear:
 
 @pytest.fixture
 async def station() -> AsyncIterator[Station]:
-    async with Station() as running:
+    """Faster than life, as nothing on the way looks at a clock."""
+    async with Station(speed=3) as running:
         yield running
 
 
@@ -104,9 +107,7 @@ class Receiver:
 
     async def until(self, pictures: int, timeout_s: float = 20) -> None:
         """Wait until so many pictures have come."""
-        async with asyncio.timeout(timeout_s):
-            while self.pictures < pictures and self.process.returncode is None:
-                await asyncio.sleep(0.05)
+        await eventually(lambda: self.pictures >= pictures or self.process.returncode is not None, timeout_s)
 
     async def finish(self, timeout_s: float = 5) -> None:
         """Wait for its end; kill it when that does not come."""
@@ -144,12 +145,12 @@ async def receive() -> AsyncIterator[Callable[..., Awaitable[Receiver]]]:
 
 async def listening(port: int, timeout_s: float = 10) -> None:
     """Wait until somebody listens, without connecting: an RTMP server takes one client only."""
-    wanted = f":{port:04X} "
-    async with asyncio.timeout(timeout_s):
-        while not any(
-            wanted in line and " 0A " in line for line in Path("/proc/net/tcp").read_text().splitlines()
-        ):
-            await asyncio.sleep(0.05)
+    await eventually(lambda: _is_listening(port), timeout_s)
+
+
+def _is_listening(port: int) -> bool:
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    return any(f":{port:04X} " in line and " 0A " in line for line in lines)
 
 
 async def stop(task: asyncio.Task[None]) -> float:

@@ -1,4 +1,4 @@
-"""A real hub that sends a test card: each picture shows the number of its slot, each second begins with a beep.
+"""A real hub that sends a test card: each picture shows its slot, each second begins with a beep.
 
 And what looks at it again after it has been through an outlet.
 """
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.picture.yuv import Frame
 from engine.speech.audio import FRAME_RATE, SAMPLES_PER_TICK
+from streaming.encoding.base import EncodedPicture, EncodedSound
 from streaming.encoding.hub import EncodeHub
 
 SIZE = (160, 128)
@@ -34,8 +35,9 @@ def card(slot: int) -> Frame:
     return picture
 
 
-def read_card(picture: NDArray[np.uint8]) -> int:
-    """The slot that a luma plane shows; fails when it cannot be read for sure."""
+def read_card(frame: av.VideoFrame) -> int:
+    """The slot that a picture shows; fails when it cannot be read for sure."""
+    picture = frame.to_ndarray(format="gray")
     slot = 0
     for bit in range(_BITS):
         row, column = divmod(bit, 4)
@@ -52,7 +54,23 @@ def beep(slot: int) -> NDArray[np.int16]:
     """The sound of a slot: 1 kHz during the first ticks of each second, else silence."""
     time = (slot * SAMPLES_PER_TICK + np.arange(SAMPLES_PER_TICK)) / 16_000
     loud = slot % FRAME_RATE < BEEP_TICKS
-    return np.rint(12_000 * np.sin(2 * np.pi * 1000 * time) * loud).astype(np.int16)
+    return np.asarray(np.rint(12_000 * np.sin(2 * np.pi * 1000 * time) * loud), np.int16)
+
+
+class Noted:
+    """A receiver that remembers which pictures there were."""
+
+    def __init__(self) -> None:
+        self.slots: list[int] = []
+
+    def picture(self, picture: EncodedPicture) -> None:
+        self.slots.append(picture.slot)
+
+    def sound(self, sound: EncodedSound) -> None:
+        """It asked for none."""
+
+    def clear(self) -> None:
+        """What was made stays made."""
 
 
 class Station:
@@ -63,9 +81,17 @@ class Station:
         self.slot = first_slot
         self.lateness: list[float] = []
         """How late each tick was, in seconds: what an outlet must not add to."""
-        self.on_picture: list[object] = []
+        self._noted = Noted()
         self._tick_s = 1 / FRAME_RATE / speed
         self._task: asyncio.Task[None] | None = None
+
+    def note_pictures(self) -> None:
+        """Note from now on what the encoder makes: on a busy machine it leaves pictures out."""
+        self.hub.attach(self._noted, video="h264", audio=None)
+
+    def made_between(self, first: int, last: int) -> list[int]:
+        """The slots of the noted pictures from one slot to another."""
+        return [slot for slot in self._noted.slots if first <= slot <= last]
 
     async def __aenter__(self) -> "Station":
         self._task = asyncio.create_task(self._run(), name="station")
@@ -123,8 +149,7 @@ def look(path: Path) -> Seen:
         for frame in container.decode():
             assert frame.time is not None
             if isinstance(frame, av.VideoFrame):
-                luma = frame.to_ndarray(format="gray")
-                pictures.append((frame.time, read_card(luma)))
+                pictures.append((frame.time, read_card(frame)))
             elif isinstance(frame, av.AudioFrame):
                 samples.append(frame.to_ndarray()[0].astype(np.float32))
                 times.append(frame.time)

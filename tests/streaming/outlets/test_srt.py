@@ -80,22 +80,24 @@ class Peer:
 async def test_it_calls_a_listener(
     station: Station, assign: Assign, library: ctypes.CDLL, tmp_path: Path
 ) -> None:
+    station.note_pictures()
     port = free_port(socket.SOCK_DGRAM)
     peer = Peer(library, tmp_path / "got.ts")
     hearing = asyncio.create_task(asyncio.to_thread(peer.listen, port))
     task, ear = begin(open_srt(assign(f"srt://127.0.0.1:{port}?streamid=publish/one&latency=200")))
-    await asyncio.sleep(4.5)
+    await asyncio.sleep(2.5)
     assert await stop(task) < 3
     await hearing
     peer.close()
     assert peer.streamid == "publish/one"
-    check(look(tmp_path / "got.ts"), 70)
+    check(look(tmp_path / "got.ts"), station, 70)
     assert ear.lives == 1
 
 
 async def test_a_caller_may_come_late_and_come_back(
     station: Station, assign: Assign, library: ctypes.CDLL, tmp_path: Path
 ) -> None:
+    station.note_pictures()
     port = free_port(socket.SOCK_DGRAM)
     task, ear = begin(open_srt(assign(f"srt://127.0.0.1:{port}?mode=listener")))
     await asyncio.sleep(1)
@@ -104,22 +106,23 @@ async def test_a_caller_may_come_late_and_come_back(
     hearing = asyncio.create_task(asyncio.to_thread(peer.call, port))
     async with asyncio.timeout(10):
         await ear.on_live.wait()
-    await asyncio.sleep(3.5)
+    await asyncio.sleep(2)
     peer.close()
     await hearing
     with pytest.raises(OutletError, match="caller"):
         await task
-    check(look(tmp_path / "got.ts"), 50)
+    check(look(tmp_path / "got.ts"), station, 50)
 
 
 async def test_a_listener_that_nobody_calls_ends_at_once(
     station: Station, assign: Assign, library: ctypes.CDLL
 ) -> None:
     task, _ = begin(open_srt(assign(f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?mode=listener")))
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.7)
     assert await stop(task) < 3
 
 
+@pytest.mark.slow
 async def test_both_sides_must_know_the_passphrase(
     station: Station, assign: Assign, library: ctypes.CDLL, tmp_path: Path
 ) -> None:
@@ -135,13 +138,14 @@ async def test_both_sides_must_know_the_passphrase(
     right, ear = begin(open_srt(assign(f"srt://127.0.0.1:{port}?passphrase=a+long+secret&pbkeylen=16")))
     async with asyncio.timeout(10):
         await ear.on_live.wait()
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(1.2)
     await stop(right)
     await hearing
     peer.close()
     assert len(look(tmp_path / "got.ts").slots) > 25
 
 
+@pytest.mark.slow
 async def test_nobody_there_is_told_in_a_sentence(
     station: Station, assign: Assign, library: ctypes.CDLL
 ) -> None:

@@ -14,10 +14,12 @@ import uvicorn
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from fastapi import FastAPI, Request, Response
+from numpy.typing import NDArray
 
 from streaming.webrtc.client import MarkedFrames
 from streaming.webrtc.ending import close_connection
 from streaming.webrtc.receive import ArrivalOrder, replace_jitter_buffer
+from tests.streaming.conftest import eventually
 from tests.streaming.outlets.station import beeps, read_card
 
 
@@ -26,11 +28,13 @@ class Door:
     """What the endpoint was asked and what it saw; times are the event loop's."""
 
     token: str | None = None
+    moved: str = ""
+    """Where /old/away redirects to."""
     codec: str | None = None
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """(method and path, Authorization) of each request."""
     pictures: list[tuple[float, int]] = field(default_factory=list)
-    sounds: list[tuple[float, np.ndarray]] = field(default_factory=list)  # type: ignore[type-arg]
+    sounds: list[tuple[float, NDArray[np.float32]]] = field(default_factory=list)
     peers: dict[str, RTCPeerConnection] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
     mime_types: list[str] = field(default_factory=list)
@@ -83,12 +87,12 @@ class Door:
             except MediaStreamError:
                 return
             if isinstance(frame, av.VideoFrame):
-                slot = read_card(frame.to_ndarray(format="gray"))
+                slot = read_card(frame)
                 self.pictures.append((clock(), slot))
                 self.saw(slot)
             elif isinstance(frame, av.AudioFrame):
                 block = frame.to_ndarray().reshape(-1, len(frame.layout.channels))[:, 0]
-                self.sounds.append((clock(), block.astype(np.float32) / 32768))
+                self.sounds.append((clock(), np.asarray(block / 32768, np.float32)))
 
 
 def create_door(door: Door) -> FastAPI:
@@ -123,7 +127,7 @@ def create_door(door: Door) -> FastAPI:
 
     @app.post("/old/{way}")
     async def old(way: str) -> Response:
-        target = {"relative": "/whip/here", "circle": "/old/circle"}.get(way, way)
+        target = {"relative": "/whip/here", "circle": "/old/circle", "away": door.moved}[way]
         return Response(status_code=307, headers={"Location": target})
 
     @app.delete("/session/{name}")
@@ -139,10 +143,8 @@ async def open_door(door: Door, port: int) -> AsyncIterator[str]:
     """The endpoint on loopback; its base address."""
     config = uvicorn.Config(create_door(door), port=port, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.02)
+    await eventually(lambda: server.started)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
