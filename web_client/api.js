@@ -1,4 +1,5 @@
 // The HTTP contract of a Koubo server, one function a request.
+import { authorization, hasToken, renewToken } from "./token.js";
 
 /** A request that the server refused, or that never reached it (`status` 0). */
 export class ApiError extends Error {
@@ -20,17 +21,22 @@ export async function refuse(response) {
   return new ApiError(response.status, detail);
 }
 
-/** `fetch` whose failures are ApiErrors; resolves only with a 2xx response. */
+const UNAUTHORIZED = 401;
+
+/** `fetch` with the page's token, whose failures are ApiErrors; resolves only with a 2xx response. */
 export async function request(url, options = {}) {
-  let response;
-  try {
-    response = await fetch(url, { cache: "no-store", ...options });
-  } catch (cause) {
-    if (cause.name === "AbortError") throw cause;
-    throw new ApiError(0, "");
+  for (;;) {
+    const proof = authorization();
+    let response;
+    try {
+      response = await fetch(url, { cache: "no-store", ...options, headers: { ...options.headers, ...proof } });
+    } catch (cause) {
+      if (cause.name === "AbortError") throw cause;
+      throw new ApiError(0, "");
+    }
+    if (response.ok) return response;
+    if (response.status !== UNAUTHORIZED || !(await renewToken(proof))) throw await refuse(response);
   }
-  if (!response.ok) throw await refuse(response);
-  return response;
 }
 
 async function json(url, method = "GET", body = undefined) {
@@ -44,7 +50,16 @@ async function json(url, method = "GET", body = undefined) {
 
 const session = (id, rest = "") => `/v1/sessions/${encodeURIComponent(id)}${rest}`;
 
-export const listAvatars = () => json("/v1/avatars");
+/** An address that an <img> can show: browsers send no token with those of the server. */
+async function shown(picture) {
+  return hasToken() ? URL.createObjectURL(await (await request(picture)).blob()) : picture;
+}
+
+export async function listAvatars() {
+  const avatars = await json("/v1/avatars");
+  return Promise.all(avatars.map(async (avatar) => ({ ...avatar, preview: await shown(avatar.preview) })));
+}
+
 export const listVoices = () => json("/v1/voices");
 export const createSession = (avatar) => json("/v1/sessions", "POST", { avatar });
 export const readSession = (id) => json(session(id));
@@ -61,7 +76,7 @@ export async function speak(id, text, voice) {
 
 /** Ends a session. `keepalive` lets the request outlive the page that sends it. */
 export function endSession(id) {
-  return fetch(session(id), { method: "DELETE", keepalive: true });
+  return fetch(session(id), { method: "DELETE", keepalive: true, headers: authorization() });
 }
 
 export const listOutlets = (id) => json(session(id, "/outlets"));
@@ -73,4 +88,13 @@ export async function removeOutlet(id, outlet) {
 }
 
 export const whepUrl = (id) => session(id, "/whep");
-export const playerUrl = (id) => new URL(`/player?session=${encodeURIComponent(id)}`, location.href).href;
+
+const LINK_S = 86400;
+
+/** The address of the player; where tokens are needed, with one that watches this session alone for a day. */
+export async function playerUrl(id) {
+  const path = hasToken()
+    ? (await json(session(id, "/watch-links"), "POST", { seconds: LINK_S })).player
+    : `/player?session=${encodeURIComponent(id)}`;
+  return new URL(path, location.href).href;
+}

@@ -2,10 +2,12 @@
 import * as api from "./api.js";
 import { language, onLanguage, pick, setLanguage, setText, translate } from "./i18n.js";
 import { Gauge } from "./stats.js";
+import { onTokenWanted } from "./token.js";
 import { buildFigures } from "./ui/figures.js";
 import { announce, clearError, explain, showError, shownError } from "./ui/notices.js";
 import { Outlets } from "./ui/outlets.js";
 import { namePresenters, showPresenters } from "./ui/presenters.js";
+import { askForToken } from "./ui/sign_in.js";
 import * as stage from "./ui/stage.js";
 import { Talk } from "./ui/talk.js";
 import { Viewer } from "./whep.js";
@@ -65,9 +67,20 @@ async function connect() {
     onState: (state, error) => onView(session, state, error),
     onStream: (stream) => stage.playStream(stream),
   });
-  byId("link").value = api.playerUrl(made.id);
   session.viewer.run();
   poll(session);
+  link(session);
+}
+
+/** Shows where the session can be watched. */
+async function link(session) {
+  byId("link").value = "";
+  try {
+    const url = await api.playerUrl(session.id);
+    if (page.session === session) byId("link").value = url;
+  } catch (error) {
+    if (page.session === session) explain(error, "link");
+  }
 }
 
 function onView(session, state, error) {
@@ -84,7 +97,7 @@ function onView(session, state, error) {
   } else if (state === "gone") {
     end({ forgotten: true });
     showError("error.sessionGone");
-  } else if (state === "lost" && page.state === "connecting") {
+  } else if (state === "refused" || (state === "lost" && page.state === "connecting")) {
     end();
     if (error) explain(error, "view");
     else showError("error.noPicture");
@@ -228,6 +241,7 @@ window.addEventListener("keydown", (event) => {
 });
 window.addEventListener("pagehide", () => end());
 onLanguage(showLanguage);
+onTokenWanted(askForToken);
 
 translate();
 showLanguage();

@@ -53,9 +53,9 @@ function unmute() {
 
 function onState(state, error) {
   if (state === "live" || state === "connecting") return;
-  if (state === "gone") picture.hidden = true;
+  if (state === "gone" || state === "refused") picture.hidden = true;
   if (transparent && error?.status === NO_MATTE) say("player.noMatte");
-  else say(state === "gone" ? "player.gone" : "player.lost");
+  else say(`player.${state}`);
 }
 
 function address() {

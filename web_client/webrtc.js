@@ -1,5 +1,6 @@
 // What WHIP (RFC 9725) and WHEP share: one POST of an offer, one answer, one DELETE.
 import { request } from "./api.js";
+import { authorization } from "./token.js";
 
 const GATHERING_CAP_MS = 400;
 
@@ -78,7 +79,7 @@ export async function open(url, prepare, signal = undefined) {
 /** Closes both ends; the server may already have forgotten the resource, which is as good. */
 export function hangUp({ pc, resource }) {
   pc.close();
-  if (resource) fetch(resource, { method: "DELETE", keepalive: true }).catch(() => {});
+  if (resource) fetch(resource, { method: "DELETE", keepalive: true, headers: authorization() }).catch(() => {});
 }
 
 /** Resolves when the connection is lost for good: ended, failed, or interrupted for longer than `patienceMs`. */

@@ -39,7 +39,8 @@ async function stalled(pc) {
  * Watches a session.
  *
  * `onStream(stream)` is called once per connection; `onState(state, error)` with "connecting", "live" (connected),
- * "lost" (trying again; `error` says why where the server spoke) or "gone" (the server knows no such session).
+ * "lost" (trying again; `error` says why where the server spoke), "gone" (the server knows no such session) or
+ * "refused" (the token does not do, and never will).
  */
 export class Viewer {
   #url;
@@ -72,8 +73,9 @@ export class Viewer {
       } catch (error) {
         if (signal.aborted) return;
         const gone = error.status === 404;
-        this.#onState(gone ? "gone" : "lost", error);
-        if (gone && !retryGone) return;
+        const refused = error.status === 401 || error.status === 403;
+        this.#onState(gone ? "gone" : refused ? "refused" : "lost", error);
+        if (refused || (gone && !retryGone)) return;
       }
       await sleep(BACKOFF_MS[Math.min(attempt, BACKOFF_MS.length - 1)]);
     }

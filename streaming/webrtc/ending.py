@@ -14,9 +14,7 @@ async def close_connection(pc: RTCPeerConnection) -> None:
     aioice starts its endless consent checks (RFC 7675) when its candidate checks succeed, even if it has been
     closed in the meantime; closing it once more afterwards ends them.
     """
-    # An offer that could only be applied in part leaves transceivers without a transport.
-    above = (transceiver.receiver.transport for transceiver in pc.getTransceivers())
-    transports = {transport.transport for transport in above if transport is not None}
+    transports = {transceiver.receiver.transport.transport for transceiver in pc.getTransceivers()}
     checking = [transport for transport in transports if transport.state == "checking"]
     await pc.close()
     if checking:

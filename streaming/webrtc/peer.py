@@ -18,7 +18,7 @@ from streaming.errors import (
 )
 from streaming.settings import IceServer
 from streaming.webrtc.ending import close_connection
-from streaming.webrtc.sdp import PARSE_ERRORS, Fragment, Offer
+from streaming.webrtc.sdp import MAX_CANDIDATES, PARSE_ERRORS, Fragment, Offer
 
 _ENDED = ("failed", "closed")
 
@@ -37,6 +37,7 @@ class Peer(ABC):
         self.connected = False
         self._timeout_s = connect_timeout_s
         self._ufrag = ""
+        self._trickled = 0
         self._changed = asyncio.Event()
         self._ending = False
         self._life: asyncio.Task[None] | None = None
@@ -73,7 +74,9 @@ class Peer(ABC):
             raise Unprocessable(
                 "ICE restarts are not supported; DELETE this connection and POST a new offer."
             )
-        for candidate in fragment.candidates:
+        taken = fragment.candidates[: max(0, MAX_CANDIDATES - self._trickled)]
+        self._trickled += len(taken)
+        for candidate in taken:
             try:
                 await self.pc.addIceCandidate(candidate)
             except (InvalidStateError, ValueError):

@@ -1,6 +1,7 @@
 """A real app with a small avatar and a fake mouth, reached in this process or over a socket."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -78,6 +79,13 @@ def exchange(http: httpx.AsyncClient, url: str, locations: list[str] | None = No
         return response.text
 
     return post
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def eventually(check: Callable[[], bool | Awaitable[bool]], timeout_s: float = 10) -> None:

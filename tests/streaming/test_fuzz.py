@@ -30,6 +30,8 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync import client as websockets
 
+from tests.streaming.conftest import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = "/v1/sessions"
 
@@ -79,12 +81,6 @@ class Target:
         return response.headers["Location"], response.headers["ETag"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("fuzz")
@@ -93,7 +89,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.streaming.fake_server", str(port), str(folder)],
             cwd=ROOT,
-            env={**os.environ, **LENIENT},
+            env={**os.environ, **LENIENT, "KOUBO_RECORDINGS": str(folder / "recordings")},
             stdout=output,
             stderr=output,
         )
@@ -267,7 +263,21 @@ values = st.recursive(
 fields = st.sampled_from(
     ["text", "voice", "avatar", "seconds", "url", "token", "type", "video_codec", "utterance"]
 )
+addresses = st.one_of(
+    st.sampled_from(
+        ["hls:", "mp4:", "camera:", "file:///etc/passwd", "rtmp://127.0.0.1/a/b", "srt://0x7f.1:9"]
+    ),
+    st.tuples(st.sampled_from(["rtmp", "srt", "udp", "https", "x"]), st.text(max_size=30)).map("://".join),
+    values,
+)
 bodies = st.one_of(
+    st.fixed_dictionaries(
+        {"url": addresses},
+        optional={
+            "token": st.text(max_size=20) | values,
+            "video_codec": st.sampled_from(["h264", "vp8", "av1"]),
+        },
+    ).map(lambda value: json.dumps(value).encode()),
     st.fixed_dictionaries(
         {"text": st.sampled_from(["Good day.", "你好。", "\u202e1,5 km", "a" * 300]) | st.text(max_size=300)},
         optional={"voice": st.sampled_from(["en-us", "espeak:cmn", "x"]) | values},
@@ -370,13 +380,28 @@ def fuzz_bodies(target: Target, session: str, count: int) -> None:
 def fuzz_addresses(target: Target, count: int) -> None:
     text = st.text(st.characters(codec="utf-8"), max_size=30).map(lambda part: quote(part, safe=""))
     known = st.sampled_from(
-        ["v1", "sessions", "avatars", "static", "..", "%2e%2e", "%00", "%2f", "%ff", "fake"]
+        [
+            "v1",
+            "sessions",
+            "avatars",
+            "preview.jpg",
+            "static",
+            "hls",
+            "..",
+            "%2e%2e",
+            "%00",
+            "%2f",
+            "%ff",
+            "fake",
+        ]
     )
 
     @fuzz(count)
     @given(
         st.sampled_from(["GET", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD", "PUT"]),
-        st.lists(text | known, max_size=6),
+        st.lists(text | known, max_size=6)
+        | st.tuples(st.just("hls"), text | known, text | known)
+        | st.tuples(st.just("v1"), st.just("avatars"), text | known, st.just("preview.jpg")),
         st.dictionaries(text | st.just("token"), text, max_size=2),
     )
     def run(method: str, path: list[str], query: dict[str, str]) -> None:

@@ -122,11 +122,17 @@ export default {
   "error.outletEmpty": "There is no address yet; paste the one that the platform gives you.",
   "error.copy": "The browser did not allow copying; select the link and copy it by hand.",
 
+  "signIn.title": "This server needs a token",
+  "signIn.token": "Operator's token",
+  "signIn.hint": "It is one of KOUBO_OPERATE_TOKENS; this tab keeps it until it is closed.",
+  "signIn.go": "Continue",
+
   "player.title": "Koubo player",
   "player.noSession": "No session in the address; copy the player link from the console.",
   "player.gone": "Waiting for the session…",
   "player.noMatte": "This presenter has no matte, so its background stays; remove background=transparent.",
   "player.noWebGl": "This browser has no WebGL, which a transparent background needs; turn on hardware acceleration.",
+  "player.refused": "This link has expired or is for another session; ask for a new one.",
   "player.lost": "Reconnecting…",
   "player.video": "Live presenter",
 };

@@ -120,11 +120,17 @@ export default {
   "error.outletEmpty": "还没有地址；请粘贴平台给的推流地址。",
   "error.copy": "浏览器不允许复制；请手动选择链接并复制。",
 
+  "signIn.title": "此服务器需要令牌",
+  "signIn.token": "操作令牌",
+  "signIn.hint": "即 KOUBO_OPERATE_TOKENS 中的一个；本标签页关闭前会一直保留。",
+  "signIn.go": "继续",
+
   "player.title": "口播播放器",
   "player.noSession": "地址中没有会话；请从控制台复制播放器链接。",
   "player.gone": "正在等待会话…",
   "player.noMatte": "该主播没有抠像遮罩，无法去除背景；请删去 background=transparent。",
   "player.noWebGl": "浏览器没有 WebGL，无法显示透明背景；请开启硬件加速。",
+  "player.refused": "该链接已过期或属于其他会话；请索取新链接。",
   "player.lost": "正在重新连接…",
   "player.video": "实时主播",
 };
