@@ -124,7 +124,7 @@ class DrainingServer(uvicorn.Server):
         """Begin to close the sessions, and tell whether that is done or has taken too long."""
         now = asyncio.get_running_loop().time()
         if self._closing is None:
-            logger.info("closing %d sessions", len(sessions))
+            logger.info("closing the sessions that are left: %d", len(sessions))
             self._closing = asyncio.create_task(sessions.close(), name="close-sessions")
             self._closing_since = now
         if self._closing.done():

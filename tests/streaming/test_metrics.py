@@ -10,6 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from streaming.metrics import CODECS, INTERRUPT_CAUSES, Metrics
+from tests.streaming.figures import busy_metrics
 
 BASE_UNITS = ("_seconds", "_bytes", "_ratio", "_total", "_info", "_fds")
 """How names end that carry a unit or a kind; other gauges are plain counts."""
@@ -23,29 +24,7 @@ FOREIGN_UNITS = re.compile(
 
 @pytest.fixture
 def used() -> Metrics:
-    """Figures after a little of everything."""
-    metrics = Metrics()
-    metrics.watch(
-        lambda: 2, lambda: 3, lambda: {"h264": 1}, lambda: {("rtmp", "live"): 1, ("whip", "waiting"): 2}
-    )
-    metrics.watch_drain(lambda: True)
-    metrics.tick(0.003)
-    metrics.tick(0.055)
-    metrics.skipped(7)
-    metrics.mouth(0.0055)
-    metrics.encode("h264", 0.004)
-    metrics.encode("vp8", 0.003)
-    metrics.not_encoded("h264")
-    metrics.outlet_reconnected("rtmp")
-    metrics.outlet_sent("rtmp", 1500)
-    metrics.outlet_sent("mp4", 500)
-    metrics.text_taken()
-    metrics.voice_failed("openai")
-    metrics.first_sound("espeak", 0.04)
-    metrics.interrupted()
-    metrics.interrupted("visitor")
-    metrics.rejected("busy")
-    return metrics
+    return busy_metrics()
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
