@@ -8,15 +8,15 @@ from streaming.voices.spoken_zh import spoken_chinese
 from streaming.voices.text import voice_of_script
 
 _KEPT_SIGNS = frozenset("°℃℉㎡")
-_IMAGE_OR_LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*\)")
+_IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\([^)\s]{0,500}\)")
 _FENCE = re.compile(r"```\w*")
 _LINE_MARKS = re.compile(r"^[ \t]*(?:#{1,6}|[-*+•]|>+)[ \t]+", re.MULTILINE)
 _EMPHASIS = re.compile(r"[*`~]{1,3}(?=\S)|(?<=\S)[*`~]{1,3}(?=\s|[^\w\s]|[\u3000-\u9fff]|$)|\*\*")
-_MAIL = re.compile(r"[\w.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
 _TOP_LEVEL = "com|org|net|io|ai|dev|cn|tv|me|co|app|edu|gov|info|uk|de|fr|jp"
 _ADDRESS = re.compile(
     r"(?:https?://|www\.)[A-Za-z0-9._~:/?#@!$&'()*+;=%-]*[A-Za-z0-9/]"
-    rf"|(?<![\w.@])[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.(?:{_TOP_LEVEL})(?:/[\w./-]*[\w/])?(?![\w-])",
+    rf"|(?<![\w.@-])(?:[A-Za-z0-9-]{{1,63}}\.){{1,8}}(?:{_TOP_LEVEL})(?:/[\w./-]*[\w/])?(?![\w-])",
     re.ASCII,
 )
 _SIGNS = {

@@ -127,10 +127,15 @@ def test_percent_is_heard_in_chinese_not_in_english() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["9" * 400, "1." * 300, "$" * 300, "2026-" * 100, "https://" * 60, "[" * 500, "*" * 500, "1,000" * 100],
+    [
+        *(char * 2000 for char in "9$[* 好"),
+        *(pair * 1000 for pair in ("1.", "a-", "a.", "a@", "a好", "1年", "-1")),
+        *(part * 400 for part in ("2026-", "1,000", "http:", "([])")),
+    ],
 )
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_hostile_text_ends_soon(text: str, language: str) -> None:
-    began = time.perf_counter()
+    """It is prepared on the event loop, between ticks."""
+    began = time.thread_time()
     in_words(speakable(text), language)
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.1
