@@ -119,10 +119,13 @@ def _without_estimates(exchange: Exchange) -> Exchange:
 
 
 def _prefer(watcher: Watcher, codec: Codec) -> None:
-    known = RTCRtpReceiver.getCapabilities("video").codecs
+    known = RTCRtpReceiver.getCapabilities("video")
+    assert known is not None
     for transceiver in watcher.pc.getTransceivers():
         if transceiver.kind == "video":
-            transceiver.setCodecPreferences([one for one in known if one.mimeType == _MIME_TYPES[codec]])
+            transceiver.setCodecPreferences(
+                [one for one in known.codecs if one.mimeType == _MIME_TYPES[codec]]
+            )
 
 
 async def _state(server: Server, path: str, watchers: list[Watcher]) -> dict[str, Any]:
@@ -142,7 +145,7 @@ async def _state(server: Server, path: str, watchers: list[Watcher]) -> dict[str
 async def _received(watcher: Watcher) -> int:
     """Bytes that a watcher has received, packet headers included."""
     stats = await watcher.pc.getStats()
-    return max(entry.bytesReceived for entry in stats.values() if entry.type == "transport")
+    return max(int(entry.bytesReceived) for entry in stats.values() if entry.type == "transport")
 
 
 def _figures(before: Mapping[str, Any], after: Mapping[str, Any], codec: Codec) -> dict[str, Any]:

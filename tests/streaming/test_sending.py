@@ -108,10 +108,11 @@ def the_session(app: FastAPI, opened: dict[str, str]) -> Session:
 def prefer(watcher: Watcher, *names: str) -> None:
     for transceiver in watcher.pc.getTransceivers():
         if transceiver.kind == "video":
-            known = RTCRtpReceiver.getCapabilities("video").codecs
+            known = RTCRtpReceiver.getCapabilities("video")
+            assert known is not None
             transceiver.setCodecPreferences(
                 sorted(
-                    (codec for codec in known if codec.mimeType in names),
+                    (codec for codec in known.codecs if codec.mimeType in names),
                     key=lambda codec: names.index(codec.mimeType),
                 )
             )

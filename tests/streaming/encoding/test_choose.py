@@ -25,7 +25,7 @@ def fails() -> None:
 
 def test_the_card_is_taken_where_it_works() -> None:
     for wanted in ("auto", "h264_nvenc"):
-        chosen = choose_encoders(wanted, works)  # type: ignore[arg-type]
+        chosen = choose_encoders(wanted, works)
         assert chosen.open("h264", SIZE, 800).name == "h264_nvenc"
         assert chosen.open("vp8", SIZE, 800).name == "libvpx"
         assert "NVIDIA" in chosen.reason

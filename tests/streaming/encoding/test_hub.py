@@ -136,7 +136,7 @@ async def test_encoders_end_with_their_last_receiver_and_begin_anew(show: Show) 
     assert other.slots == list(range(6))
     assert show.hub.codecs == ("h264",)
     second.detach()
-    assert show.hub.codecs == ()
+    assert not show.hub.codecs
     await show.ticks(3)
     assert len(show.counts.encoded) == 6
     show.hub.attach(one, video="h264", audio=None)

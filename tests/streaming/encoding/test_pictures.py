@@ -52,7 +52,8 @@ def decode(codec: Codec, coded: list[EncodedPicture]) -> list[Frame]:
 
 
 def psnr(one: Frame, other: Frame) -> float:
-    return float(10 * np.log10(255**2 / max(1e-9, np.mean((one.astype(float) - other) ** 2))))
+    error = float(np.mean((one.astype(float) - other) ** 2))
+    return float(10 * np.log10(255**2 / max(1e-9, error)))
 
 
 def nal_types(data: bytes) -> list[int]:
@@ -138,6 +139,11 @@ def test_more_than_the_configured_rate_is_never_taken() -> None:
         assert made is not None
         sizes.append(len(made.data))
     assert sum(sizes[25:]) * 8 * 25 / 1000 / 75 < 650
+
+
+def test_rates_beyond_those_of_video_calls_are_used() -> None:
+    coded = encode("h264", film(60, noise=12), kbps=6000)
+    assert sum(len(picture.data) for picture in coded[25:]) * 8 * 25 / 1000 / 35 > 4500
 
 
 @pytest.mark.parametrize("codec", CODECS)

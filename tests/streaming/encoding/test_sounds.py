@@ -30,6 +30,7 @@ def encode(encoder: SoundEncoder, slots: list[int]) -> list[EncodedSound]:
 def decode(name: str, sounds: list[EncodedSound], config: bytes = b"") -> Samples:
     """What is heard, mono at 48 kHz, beginning with the first packet."""
     decoder = av.CodecContext.create(name, "r")
+    assert isinstance(decoder, av.AudioCodecContext)
     decoder.sample_rate = 48_000
     decoder.layout = "mono"
     if config:
@@ -37,7 +38,7 @@ def decode(name: str, sounds: list[EncodedSound], config: bytes = b"") -> Sample
     frames = [frame for sound in sounds for frame in decoder.decode(av.Packet(sound.data))]
     parts = [frame.to_ndarray().reshape(-1) for frame in frames]
     heard = np.concatenate(parts).astype(np.float32)
-    return heard / np.abs(heard).max()
+    return np.asarray(heard / np.abs(heard).max(), np.float32)
 
 
 def delay_ms(heard: Samples, pts: int, first_slot: int) -> float:
