@@ -18,13 +18,17 @@ from streaming.webrtc.client import Exchange
 _ROOT = Path(__file__).resolve().parents[1]
 """Where the server starts: the package may be run from a checkout that is not installed."""
 
+_OPEN: dict[str, object] = {"operate_tokens": (), "watch_tokens": (), "sessions_at_once": 1000}
+"""Whatever the environment says: it listens on loopback, and all its clients are this process."""
+
 _START_S = 60.0
 _HTTP_TIMEOUT_S = 20.0
 
 
 def server_command(port: int, runtime: str = "auto", **settings: object) -> list[str]:
     """What starts a server on loopback whose mouths run on `runtime`, with these settings besides."""
-    start = f"serve('127.0.0.1', {port}, Settings(**{settings | {'runtime': runtime}!r}))"
+    given = _OPEN | settings | {"runtime": runtime}
+    start = f"serve('127.0.0.1', {port}, Settings(**{given!r}))"
     imports = "from streaming.server import serve; from streaming.settings import Settings"
     return [sys.executable, "-c", f"{imports}; {start}"]
 

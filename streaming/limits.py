@@ -143,12 +143,15 @@ class Limits:
             await refuse(TooMany(sentence, {"Retry-After": "1"}), scope, receive, send)
             return
         with held:
-            if scope["type"] == "http":
-                try:
+            try:
+                if "\0" in scope["path"]:
+                    # No file system takes it, and not every route may think of it.
+                    raise BadRequest("The address holds a NUL character.")
+                if scope["type"] == "http":
                     receive = await self._bounded(scope, receive)
-                except Refusal as refusal:
-                    await refuse(refusal, scope, receive, send)
-                    return
+            except Refusal as refusal:
+                await refuse(refusal, scope, receive, send)
+                return
             await self._app(scope, receive, send)
 
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:

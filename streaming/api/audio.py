@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from streaming.auth import SUBPROTOCOL, Role, needs
-from streaming.errors import BadRequest, Refusal
+from streaming.auth import Role, needs
+from streaming.errors import BadRequest, Refusal, TooSlow
 from streaming.events import BufferCleared, Event, Subscription
 from streaming.pcm import MAX_RATE, MIN_RATE, PcmReader
 from streaming.sessions import Session, SessionTable
@@ -82,17 +82,11 @@ class Error(Event):
     sentence: str
 
 
-class RequestTimeout(Refusal):
-    """The client did not say what it wants."""
-
-    status = 408
-
-
 @router.websocket("/{session_id}/audio")
 @needs(Role.OPERATE)
 async def audio(websocket: WebSocket, session_id: str) -> None:
     """One producer at a time; a second one is closed with 4409."""
-    await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
+    await websocket.accept()
     table: SessionTable = websocket.app.state.table
     try:
         session = table.get(session_id)
@@ -114,12 +108,12 @@ async def audio(websocket: WebSocket, session_id: str) -> None:
 
 
 async def _start(websocket: WebSocket) -> Start:
-    """The first message. Raises BadRequest or RequestTimeout."""
+    """The first message. Raises BadRequest or TooSlow."""
     try:
         async with asyncio.timeout(_START_TIMEOUT_S):
             message = await websocket.receive()
     except TimeoutError as error:
-        raise RequestTimeout("No start message came in time; send it first.") from error
+        raise TooSlow("No start message came in time; send it first.") from error
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect
     try:

@@ -215,7 +215,8 @@ async def test_a_body_that_is_told_too_long_is_not_read_at_all() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "headers": [(b"content-length", b"99999999")], "client": None, "method": "POST"}
+    headers = [(b"content-length", b"99999999")]
+    scope = {"type": "http", "path": "/", "headers": headers, "client": None, "method": "POST"}
     await Limits(echo, Settings())(scope, receive, send)
     assert sent[0]["status"] == 413
 
@@ -243,6 +244,14 @@ async def test_deep_json_is_400_and_shallow_json_passes() -> None:
         quoted = json.dumps({"text": "[" * 1000 + '"{\\'}).encode()
         assert (await http.post("/", content=quoted, headers=json_type)).status_code == 200
         assert (await http.post("/", content=b"[" * 1000)).status_code == 200
+
+
+async def test_an_address_with_a_nul_is_400(app: FastAPI) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://koubo.test") as http:
+        for path in ("/hls/%00/x.m4s", "/v1/avatars/%00/preview.jpg", "/static/%00", "/%00"):
+            response = await http.get(path)
+            assert response.status_code == 400, path
+            assert "NUL" in response.json()["detail"]
 
 
 def test_depth_is_never_less_than_what_a_parser_finds() -> None:

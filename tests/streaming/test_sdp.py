@@ -43,7 +43,6 @@ def test_a_browsers_offer_is_taken(offer: str) -> None:
     "line",
     [
         "a=fmtp:99 x=1",
-        "a=rtcp-fb:99 nack",
         "a=rtpmap:x opus/48000",
         "a=extmap:1",
         "a=setup:x",
