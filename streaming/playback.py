@@ -34,6 +34,9 @@ class PlaybackLedger:
     def __contains__(self, name: str) -> bool:
         return any(utterance.name == name for utterance in self._utterances)
 
+    def __len__(self) -> int:
+        return len(self._utterances)
+
     def open(self, name: str) -> None:
         """An utterance begins; its sound follows."""
         self._utterances.append(_Utterance(name))
@@ -101,6 +104,11 @@ class Playback:
         self._numbers = count(1)
         self._text: str | None = None
         self._texts: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any utterance has begun and not ended."""
+        return len(self._ledger) > 0
 
     @property
     def played(self) -> int:

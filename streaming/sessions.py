@@ -30,9 +30,10 @@ from streaming.playback import Playback
 from streaming.settings import Settings
 from streaming.speaker import Speaker
 from streaming.turn import server_ice_servers
+from streaming.visitor import VisitorEar
 from streaming.voices.base import Voice
 from streaming.voices.narration import Witness
-from streaming.webrtc.microphone import Microphone
+from streaming.webrtc.microphone import GAP_S, VISITOR_GAP_S, Microphone
 from streaming.webrtc.peer import Peer
 from streaming.webrtc.sdp import Offer
 from streaming.webrtc.viewer import Viewer
@@ -76,6 +77,8 @@ class Session:
         self.on_tick: list[TickListener] = []
         self.outlets = OutletTable(self.encoders, stage.settings, stage.metrics, self.id, self.on_tick)
         self.microphone: Microphone | None = None
+        self.visitor: Microphone | None = None
+        """A microphone that the presenter does not speak for, but listens to."""
         self.speaking = False
         self._settings = stage.settings
         self._workers = stage.workers
@@ -102,6 +105,12 @@ class Session:
             lambda: not (self._speaker.busy or self.playback.text_is_heard),
             stage.settings.audio_buffer_s,
         )
+        self._ear = VisitorEar(
+            self.events,
+            lambda: self._speaker.busy or self.playback.busy,
+            lambda: self.interrupt("visitor"),
+        )
+        self.on_tick.append(self._ear.see)
         self._clock = asyncio.get_running_loop().time
         self._began = self._busy_at = self._clock()
         self._core = asyncio.Lock()
@@ -129,10 +138,11 @@ class Session:
 
     @property
     def _connected(self) -> bool:
-        return bool(self.microphone or self.viewers or self.feed.taken or self.outlets.busy)
+        peers = self.microphone or self.visitor or self.viewers
+        return bool(peers or self.feed.taken or self.outlets.busy)
 
     def speak(self, text: str, voice_id: str | None) -> str:
-        """Queue a text; returns the voice. Raises Unprocessable, TooMany, or Conflict while an agent speaks."""
+        """Queue a text; returns the voice. Unprocessable, TooMany, or Conflict while an agent speaks."""
         if self.feed.unheard:
             raise Conflict("An agent is speaking through the audio socket; wait for it, or interrupt.")
         voice = self._speaker.add(text, voice_id)
@@ -166,20 +176,28 @@ class Session:
         self.playback.cut(unheard)
         return dropped_s
 
-    async def publish(self, offer: Offer) -> tuple[Peer, str]:
-        """Take a WHIP offer; returns the connection and the answer. Conflict while another publishes."""
+    async def publish(self, offer: Offer, *, visitor: bool = False) -> tuple[Peer, str]:
+        """Take a WHIP offer, of the presenter's voice or a visitor's; returns the connection and the answer.
+
+        Conflict while another publishes as the same.
+        """
         if "audio" not in offer.kinds:
             raise NotAcceptable("The offer has no audio; a session takes a microphone.")
-        before = self.microphone
+        before = self.visitor if visitor else self.microphone
         if before is not None and not before.gone_quiet:
-            raise Conflict("Another microphone publishes to this session; end it first.")
-        microphone = Microphone(
-            server_ice_servers(self._settings), self._settings.connect_timeout_s, self._hear
-        )
-        # Taken before the first wait, so that of two at once only one gets it.
-        self.microphone = microphone
+            who = "visitor's microphone" if visitor else "microphone"
+            raise Conflict(f"Another {who} publishes to this session; end it first.")
+        hear, gap_s = (self._ear.hear, VISITOR_GAP_S) if visitor else (self._hear, GAP_S)
+        timeout_s = self._settings.connect_timeout_s
+        microphone = Microphone(server_ice_servers(self._settings), timeout_s, hear, gap_s)
         with ExitStack() as undo:
-            undo.callback(setattr, self, "microphone", None)
+            # Taken before the first wait, so that of two at once only one gets it.
+            if visitor:
+                self.visitor = microphone
+                self._ear.enter()
+            else:
+                self.microphone = microphone
+            undo.callback(self._forget, microphone)
             if before is not None:
                 await before.close()
             answer = await microphone.answer(offer, self._forget)
@@ -210,7 +228,8 @@ class Session:
         """A connection of this session, `kind` "whip" or "whep". Raises NotFound."""
         found: Peer | None
         if kind == "whip":
-            found = self.microphone if self.microphone and self.microphone.id == peer_id else None
+            microphones = (self.microphone, self.visitor)
+            found = next((one for one in microphones if one and one.id == peer_id), None)
         else:
             found = self.viewers.get(peer_id)
         if found is None:
@@ -226,8 +245,8 @@ class Session:
         finally:
             speaker.cancel()
             self.events.close()
-            peers = [*self.viewers.values(), *([self.microphone] if self.microphone else [])]
-            ends = [self.outlets.close(), *(peer.close() for peer in peers)]
+            peers = [*self.viewers.values(), *filter(None, (self.microphone, self.visitor))]
+            ends = [self.outlets.close(), self._ear.close(), *(peer.close() for peer in peers)]
             await asyncio.gather(asyncio.wait([speaker]), *ends)
             await self.encoders.close()
 
@@ -275,6 +294,9 @@ class Session:
     def _forget(self, peer: Peer) -> None:
         if peer is self.microphone:
             self.microphone = None
+        if peer is self.visitor:
+            self.visitor = None
+            self._ear.leave()
         self.viewers.pop(peer.id, None)
 
 

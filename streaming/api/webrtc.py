@@ -24,6 +24,13 @@ class Kind(StrEnum):
     WHEP = "whep"
 
 
+class Speaks(StrEnum):
+    """Whose microphone it is."""
+
+    PRESENTER = "presenter"
+    VISITOR = "visitor"
+
+
 _DIRECTIONS = {
     Kind.WHIP: frozenset({"sendonly", "sendrecv"}),
     Kind.WHEP: frozenset({"recvonly", "sendrecv"}),
@@ -45,15 +52,25 @@ def _respond(code: int, headers: list[tuple[str, str]], body: str = "") -> Respo
 @router.post("/{kind}", response_class=Response, status_code=status.HTTP_201_CREATED)
 @needs(_need)
 async def offer(
-    kind: Kind, session: TheSession, stage: TheStage, request: Request, alpha: bool = False
+    kind: Kind,
+    session: TheSession,
+    stage: TheStage,
+    request: Request,
+    alpha: bool = False,
+    role: Speaks = Speaks.PRESENTER,
 ) -> Response:
     """Answer an SDP offer; the new connection's address is in Location, its ICE session in ETag.
+
+    `role`, of a microphone: a presenter says what it hears, a visitor is listened to.
 
     `alpha`, of a viewer: the presenter without its background. Pictures have twice the height; below the
     picture is its matte in grey, white where the presenter is.
     """
     taken = read_offer(await read_body(request, SDP), _DIRECTIONS[kind])
-    peer, answer = await (session.publish(taken) if kind is Kind.WHIP else session.view(taken, alpha=alpha))
+    if kind is Kind.WHIP:
+        peer, answer = await session.publish(taken, visitor=role is Speaks.VISITOR)
+    else:
+        peer, answer = await session.view(taken, alpha=alpha)
     headers = [
         ("Location", f"/v1/sessions/{session.id}/{kind}/{peer.id}"),
         ("ETag", peer.etag),
@@ -89,7 +106,9 @@ async def trickle(kind: Kind, peer_id: str, session: TheSession, request: Reques
     """Add ICE candidates that the client found after its offer."""
     peer = session.peer(kind, peer_id)
     fragment = read_fragment(await read_body(request, FRAGMENT))
-    await peer.trickle(fragment, request.headers.get("if-match"))
+    # Players in use forget the tag. A connection has one ICE session, so there is nothing to confuse.
+    any_tag = "*" if kind is Kind.WHEP else None
+    await peer.trickle(fragment, request.headers.get("if-match", any_tag))
     return _respond(status.HTTP_204_NO_CONTENT, [])
 
 

@@ -1,4 +1,4 @@
-"""WHIP: the microphone that drives the presenter."""
+"""WHIP: the microphone that drives the presenter, or a visitor's."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,6 +17,9 @@ from streaming.webrtc.sdp import Offer
 GAP_S = 0.06
 """Lost packets up to this long are replaced by silence; after longer holes the sound just goes on."""
 
+VISITOR_GAP_S = 2.0
+"""The same for a visitor: its sound is compared with what was played, so it must keep its time."""
+
 SILENT_S = 3.0
 """A publisher that has sent nothing for this long (even muted ones send) has gone without a word."""
 
@@ -29,9 +32,11 @@ class Microphone(Peer):
         ice_servers: tuple[IceServer, ...],
         connect_timeout_s: float,
         hear: Callable[[Samples], None],
+        gap_s: float = GAP_S,
     ) -> None:
         super().__init__(ice_servers, connect_timeout_s)
         self._hear = hear
+        self._gap_s = gap_s
         self._listener: asyncio.Task[None] | None = None
         self._track: MediaStreamTrack | None = None
         self._heard_at = asyncio.get_running_loop().time() + connect_timeout_s
@@ -83,7 +88,7 @@ class Microphone(Peer):
             self._heard_at = clock()
             if expected is not None and frame.pts is not None:
                 missing = (frame.pts - expected) / frame.sample_rate
-                if 0 < missing <= GAP_S:
+                if 0 < missing <= self._gap_s:
                     self._hear(np.zeros(round(missing * SAMPLE_RATE), np.float32))
             expected = None if frame.pts is None else frame.pts + frame.samples
             # Timed by arrival alone: holes would make the resampler invent samples.
