@@ -87,6 +87,8 @@ async def _measure(
             before = await _state(server, path, watchers)
             await asyncio.sleep(seconds)
             after = await _state(server, path, watchers)
+        # A server that is told to stop lets its sessions speak to the end.
+        await server.request("DELETE", path)
     return _figures(before, after, codec)
 
 

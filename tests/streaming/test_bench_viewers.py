@@ -25,6 +25,7 @@ def fake_server(folder: Path, port: int, **settings: object) -> list[str]:
 
 
 @LINUX
+@pytest.mark.slow
 def test_three_viewers_cost_one_encode(tmp_path: Path) -> None:
     figures = bench_viewers(3, 3.0, "h264", partial(fake_server, tmp_path))
     assert (figures["viewers"], figures["codec"]) == (3, "h264")
