@@ -32,7 +32,7 @@ class SettingsFault(KouboError):
     """A setting that is unknown or cannot be used."""
 
 
-def load_settings(path: Path | None = None, flags: Mapping[str, object] | None = None) -> Settings:
+def load_settings(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """The settings: `flags` that are not None, then environment variables, then the TOML file at `path`.
 
     Raises SettingsFault with the key, the value and what is allowed.

@@ -110,6 +110,7 @@ class PatientHandler(logging.Handler):
 
     def close(self) -> None:
         """Write what waits, for a moment at most, and end."""
+        logging.getLogger().removeHandler(self)
         super().close()
         try:
             self._lines.put(None, timeout=_LAST_LINES_S)

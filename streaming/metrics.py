@@ -37,7 +37,7 @@ OutletCounts = Mapping[tuple[str, str], int]
 """A count for each (kind, state) of outlets."""
 
 # Without this, each counter and histogram also tells when it was made: a third more lines, of use to nobody.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:

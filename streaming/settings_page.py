@@ -77,16 +77,17 @@ def _values(field: Mapping[str, Any]) -> str:
         return " or ".join(_values(option) for option in field["anyOf"] if option.get("type") != "null")
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
-    kind = field.get("type", "table")
+    kind: str = field.get("type", "table")
     if kind == "array":
         return f"list ({_values(field['items'])})"
     if kind in ("integer", "number"):
         return f"{kind}{_range(field)}"
     if field.get("writeOnly"):
         return "secret"
-    named = {"boolean": "true or false", "string": "text"}
     formats = {"path": "path", "uri": "URL", "ipv4network": "IPv4 network", "ipv6network": "IPv6 network"}
-    return formats.get(field.get("format", ""), named.get(kind, kind))
+    if (form := field.get("format")) in formats:
+        return formats[form]
+    return {"boolean": "true or false", "string": "text"}.get(kind, kind)
 
 
 def _range(field: Mapping[str, Any]) -> str:

@@ -178,7 +178,7 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 def test_secrets_are_kept_out_of_both_forms_and_of_requests(start: Start) -> None:
     for shape in ("json", "text"):
-        end = start(shape, "debug")  # type: ignore[arg-type]
+        end = start(shape, "debug")
         logging.getLogger("streaming.x").info("to %s", "https://u:S3CRET@host/?token=S3CRET")
         access("/player?token=S3CRET", 200)
         written = end()
