@@ -32,8 +32,10 @@ TEXT = "Good evening everybody, and welcome to the show; tonight we have a great
 
 _CALM_S = 2.5
 """Before the trials: what pictures and sound are while nobody speaks."""
-_QUIET_S = 0.8
-"""Between trials, and how long silence must last to be one."""
+_QUIET_S = 0.6
+"""Between trials."""
+_LASTS_S = 0.3
+"""How long a pause must last to be silence; later, a key frame of poor quality may pass for a mouth."""
 _SPEAKS_S = (0.8, 1.6)
 """How long a text may be spoken before it is interrupted."""
 _WAIT_S = 8.0
@@ -61,16 +63,21 @@ class Log:
         pairs = zip(self.times, self.levels, strict=True)
         return next((time for time, found in pairs if time >= since and found > level), None)
 
-    def settled(self, level: float, since: float) -> float | None:
-        """When, after `since`, the first of all those arrived that stay at or below `level`; None when the
-        last one is above it, or nothing arrived.
+    def settled(self, level: float, since: float, lasting: float) -> float | None:
+        """When, after `since`, the first of those arrived that stay at or below `level` for `lasting` seconds,
+        or None.
         """
         found = None
-        for time, now in zip(reversed(self.times), reversed(self.levels), strict=True):
-            if time < since or now > level:
-                break
-            found = time
-        return found
+        for time, now in zip(self.times, self.levels, strict=True):
+            if time < since:
+                continue
+            if now > level:
+                found = None
+            elif found is None:
+                found = time
+            elif time - found >= lasting:
+                return found
+        return None
 
     def highest(self) -> float:
         """The highest level so far, 0 without any."""
@@ -157,7 +164,8 @@ class _Viewer:
         ]
 
     async def measure(self, server: Server, path: str, trials: int) -> dict[str, Any]:
-        await self._until(lambda: bool(self._pictures.times and self._sounds.times), "No picture came")
+        for log in (self._pictures, self._sounds):
+            await self._until(partial(log.first_above, -1.0, 0.0), "Nothing came")
         await asyncio.sleep(_QUIET_S)  # the encoder's first pictures are its worst
         self._forget()
         await asyncio.sleep(_CALM_S)
@@ -170,22 +178,18 @@ class _Viewer:
             asked = self._clock()
             await server.request("POST", f"{path}/speak", json.dumps({"text": TEXT}), "application/json")
             for name, (log, level) in zip(_SPOKEN, (sound, mouth), strict=True):
-                delays[name].append(await self._first(log, level, asked) - asked)
+                begins = partial(log.first_above, level, asked)
+                delays[name].append(await self._until(begins, "Nothing was spoken") - asked)
             await asyncio.sleep(random.Random(number).uniform(*_SPEAKS_S))
             stopped = self._clock()
             await server.request("POST", f"{path}/interrupt")
-            await asyncio.sleep(_QUIET_S)
             for name, (log, level) in zip(_OBEYED, (sound, mouth), strict=True):
-                delays[name].append(_settled(log, level, stopped) - stopped)
+                ends = partial(log.settled, level, stopped, _LASTS_S)
+                delays[name].append(await self._until(ends, "An interrupt was not obeyed") - stopped)
+            await asyncio.sleep(_QUIET_S)
         return {"trials": trials} | {
             f"{name}_ms": percentiles([1000 * delay for delay in found]) for name, found in delays.items()
         }
-
-    async def _first(self, log: Log, level: float, since: float) -> float:
-        await self._until(lambda: log.first_above(level, since) is not None, "Nothing was spoken")
-        found = log.first_above(level, since)
-        assert found is not None
-        return found
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -197,14 +201,16 @@ class _Viewer:
         self._pictures.clear()
         self._sounds.clear()
 
-    async def _until(self, check: Callable[[], bool], otherwise: str) -> None:
+    async def _until(self, look: Callable[[], float | None], otherwise: str) -> float:
+        """What `look` finds, asked whenever something arrived."""
         try:
             async with asyncio.timeout(_WAIT_S):
-                while not check():
+                while (found := look()) is None:
                     self._came.clear()
                     await self._came.wait()
         except TimeoutError as error:
             raise KouboError(f"{otherwise} within {_WAIT_S:g} s; check the server's log.") from error
+        return found
 
     async def _take(self, track: MediaStreamTrack, note: Callable[[Any], None]) -> None:
         while True:
@@ -226,10 +232,3 @@ class _Viewer:
         self._sounds.times.append(self._clock())
         sound = frame.to_ndarray().astype(np.float32) / 32768
         self._sounds.levels.append(float(np.sqrt(np.mean(sound**2))))
-
-
-def _settled(log: Log, level: float, since: float) -> float:
-    found = log.settled(level, since)
-    if found is None:
-        raise KouboError(f"An interrupt was not obeyed within {_QUIET_S:g} s; check the server's log.")
-    return found

@@ -25,16 +25,17 @@ def test_the_first_above_a_level_counts_from_a_moment() -> None:
     assert Log().first_above(0.0, 0.0) is None
 
 
-def test_what_has_settled_stays_so_to_the_end() -> None:
-    assert LOG.settled(0.1, 1.0) == 1.4
-    assert LOG.settled(0.01, 1.0) == 1.5
-    assert LOG.settled(1.0, 1.15) == 1.2
-    assert LOG.settled(0.1, 1.45) == 1.5
-    assert LOG.settled(-1.0, 0.0) is None
-    assert LOG.settled(0.1, 2.0) is None
-    assert Log().settled(1.0, 0.0) is None
+def test_what_has_settled_stays_so_for_a_while() -> None:
+    assert LOG.settled(0.1, 1.0, 0.05) == 1.0
+    assert LOG.settled(0.1, 1.15, 0.05) == 1.4
+    assert LOG.settled(0.1, 1.15, 0.2) is None  # not yet certain
+    assert LOG.settled(1.0, 1.15, 0.2) == 1.2
+    assert LOG.settled(-1.0, 0.0, 0.0) is None
+    assert LOG.settled(0.1, 2.0, 0.0) is None
+    assert Log().settled(1.0, 0.0, 0.0) is None
     # Quiet between two words is no end.
-    assert Log([1.0, 2.0, 3.0, 4.0], [0.9, 0.0, 0.9, 0.0]).settled(0.1, 0.5) == 4.0
+    words = Log([1.0, 2.0, 2.1, 3.0, 4.0, 4.5], [0.9, 0.0, 0.0, 0.9, 0.0, 0.0])
+    assert words.settled(0.1, 0.5, 0.4) == 4.0
 
 
 def test_a_log_can_begin_again() -> None:
