@@ -5,6 +5,7 @@ import ctypes.util
 import socket
 import struct
 import sys
+from functools import cache
 from ipaddress import IPv6Address, ip_address
 
 from engine.errors import MissingToolError
@@ -20,8 +21,9 @@ _SEND_MS = 5000
 _CONNECT_MS = 5000
 
 
+@cache
 def load_srt() -> ctypes.CDLL:
-    """The library. Raises MissingToolError."""
+    """The library; looking for it takes a moment. Raises MissingToolError."""
     for name in _NAMES:
         found = ctypes.util.find_library(name)
         if found is not None:

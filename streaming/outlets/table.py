@@ -168,7 +168,9 @@ class OutletTable:
             raise Unprocessable("Only WHIP outlets can send VP8; leave video_codec out.")
         if len(self._entries) >= self._settings.max_outlets:
             raise Busy(f"This session has all its {self._settings.max_outlets} outlets; remove one first.")
-        entry = Entry(kind, shown, opener(self._assignment(url, token, codec)), self._metrics)
+        # Some look for a library, or make a folder.
+        outlet = await asyncio.to_thread(opener, self._assignment(url, token, codec))
+        entry = Entry(kind, shown, outlet, self._metrics)
         self._entries[entry.id] = entry
         return entry
 

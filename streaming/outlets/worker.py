@@ -41,14 +41,15 @@ def main(source: BinaryIO, tell: Callable[[dict[str, object]], None]) -> int:
     av.logging.set_level(av.logging.ERROR)
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     job = Job.read(source)
-    try:
-        _work(job, source, tell)
-    except OutletError as error:
-        tell({"error": str(error)})
-        return 1
-    except (av.FFmpegError, OSError) as error:
-        tell({"error": _reason(error)})
-        return 1
+    with av.logging.Capture(local=False) as log:
+        try:
+            _work(job, source, tell)
+        except OutletError as error:
+            tell({"error": str(error)})
+            return 1
+        except (av.FFmpegError, OSError) as error:
+            tell({"error": _reason(error, [text.strip() for _, _, text in log])})
+            return 1
     return 0
 
 
@@ -86,11 +87,12 @@ def _leave_with(server: int) -> None:
     os._exit(1)
 
 
-def _reason(error: Exception) -> str:
-    """What the library says, with what it logged about it, which often says more."""
+def _reason(error: Exception, log: list[str]) -> str:
+    """What the system says, after what FFmpeg logged, which often says more, such as a server's words."""
     said = getattr(error, "strerror", None) or str(error)
-    log = getattr(error, "log", None)
-    return f"{said}; {log[2].strip()}" if log else str(said)
+    # The tee muxer only tells that what it leads to has failed.
+    told = [line for line in log if not line.startswith(("Slave ", "All tee outputs"))]
+    return f"{told[-1]}: {said}" if told else str(said)
 
 
 def _tell(line: dict[str, object]) -> None:

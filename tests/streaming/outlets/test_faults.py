@@ -89,7 +89,7 @@ async def test_a_killed_rtmp_server_comes_back_while_the_recording_goes_on(
     assert "very-secret-key" not in str(shown)
     assert shown["retry_in_s"] is not None
     second = await receive(url, tmp_path / "second.mkv", "listen=1")
-    shown = await outlets.until(rtmp, "live", 20)
+    shown = await outlets.until(rtmp, "live", 40)
     assert shown["reconnects"] == 1
     await second.until(25)
     assert second.pictures >= 25
@@ -102,7 +102,7 @@ async def test_a_killed_rtmp_server_comes_back_while_the_recording_goes_on(
     assert (await outlets.http.delete(rtmp)).status_code == 204
     assert (await outlets.http.get(f"{outlets.session}/outlets")).json() == []
     times = pictures(tmp_path / "recordings" / name)
-    assert np.diff(times).max() < 0.25
+    assert np.diff(times).max() < 1
     # It holds what the session showed while the server was gone.
     assert times[-1] > 4
 

@@ -25,6 +25,7 @@ from streaming.outlets.hls import open_hls
 from streaming.outlets.mp4 import open_mp4
 from streaming.outlets.rtmp import open_rtmp
 from streaming.outlets.udp import open_udp
+from tests.streaming.conftest import eventually
 from tests.streaming.outlets.conftest import Ear, Receiver, free_port, listening, stop
 from tests.streaming.outlets.station import Seen, Station, look
 
@@ -48,6 +49,14 @@ def check(seen: Seen, station: Station, least: int) -> None:
 def begin(outlet: Outlet) -> tuple[asyncio.Task[None], Ear]:
     ear = Ear()
     return asyncio.ensure_future(outlet.run(ear)), ear
+
+
+async def on_air(ear: Ear, station: Station, pictures: int) -> None:
+    """Wait until it is live, and for so many pictures more."""
+    async with asyncio.timeout(20):
+        await ear.on_live.wait()
+        began = station.slot
+        await eventually(lambda: station.slot > began + pictures, 20)
 
 
 async def test_rtmp(station: Station, assign: Assign, receive: Receive, tmp_path: Path) -> None:
@@ -81,8 +90,8 @@ async def test_udp(station: Station, assign: Assign, receive: Receive, tmp_path:
 async def test_mp4(station: Station, assign: Assign, tmp_path: Path) -> None:
     station.note_pictures()
     outlet = open_mp4(assign("mp4:"))
-    task, _ = begin(outlet)
-    await asyncio.sleep(2)
+    task, ear = begin(outlet)
+    await on_air(ear, station, 90)
     assert await stop(task) < 3
     assert outlet.place == "session-now.mp4"
     seen = look(tmp_path / "recordings" / "session-now.mp4")
@@ -93,8 +102,8 @@ async def test_mp4(station: Station, assign: Assign, tmp_path: Path) -> None:
 async def test_hls(station: Station, assign: Assign, tmp_path: Path) -> None:
     station.note_pictures()
     outlet = open_hls(assign("hls:"))
-    task, _ = begin(outlet)
-    await asyncio.sleep(2.5)
+    task, ear = begin(outlet)
+    await on_air(ear, station, 110)
     assert await stop(task) < 3
     assert outlet.place is not None
     folder = tmp_path / "recordings" / outlet.place.strip("/")

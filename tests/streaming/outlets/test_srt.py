@@ -16,7 +16,7 @@ from streaming.outlets.srt import open_srt
 from streaming.outlets.srt_socket import SrtSocket, load_srt
 from tests.streaming.outlets.conftest import Ear, free_port, stop
 from tests.streaming.outlets.station import Station, look
-from tests.streaming.outlets.test_muxed_outlets import begin, check
+from tests.streaming.outlets.test_muxed_outlets import begin, check, on_air
 
 Assign = Callable[..., Assignment]
 
@@ -85,7 +85,7 @@ async def test_it_calls_a_listener(
     peer = Peer(library, tmp_path / "got.ts")
     hearing = asyncio.create_task(asyncio.to_thread(peer.listen, port))
     task, ear = begin(open_srt(assign(f"srt://127.0.0.1:{port}?streamid=publish/one&latency=200")))
-    await asyncio.sleep(2.5)
+    await on_air(ear, station, 90)
     assert await stop(task) < 3
     await hearing
     peer.close()
@@ -104,9 +104,7 @@ async def test_a_caller_may_come_late_and_come_back(
     assert not ear.lives
     peer = Peer(library, tmp_path / "got.ts")
     hearing = asyncio.create_task(asyncio.to_thread(peer.call, port))
-    async with asyncio.timeout(10):
-        await ear.on_live.wait()
-    await asyncio.sleep(2)
+    await on_air(ear, station, 90)
     peer.close()
     await hearing
     with pytest.raises(OutletError, match="caller"):
@@ -136,9 +134,7 @@ async def test_both_sides_must_know_the_passphrase(
     assert "secret" not in str(caught.value)
     assert "passphrase" in str(caught.value)
     right, ear = begin(open_srt(assign(f"srt://127.0.0.1:{port}?passphrase=a+long+secret&pbkeylen=16")))
-    async with asyncio.timeout(10):
-        await ear.on_live.wait()
-    await asyncio.sleep(1.2)
+    await on_air(ear, station, 60)
     await stop(right)
     await hearing
     peer.close()
