@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import av
@@ -64,7 +65,7 @@ class Log:
         return next((time for time, found in pairs if time >= since and found > level), None)
 
     def settled(self, level: float, since: float, lasting: float) -> float | None:
-        """When, after `since`, the first of those arrived that stay at or below `level` for `lasting` seconds,
+        """When, after `since`, the first of those came that stay at or below `level` for `lasting` seconds,
         or None.
         """
         found = None
