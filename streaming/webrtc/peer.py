@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 
 from streaming.errors import (
@@ -31,7 +31,8 @@ class Peer(ABC):
 
     def __init__(self, ice_servers: tuple[IceServer, ...], connect_timeout_s: float) -> None:
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in ice_servers]
-        self.pc = RTCPeerConnection(RTCConfiguration(servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        # Not max-bundle: aiortc drops the common transport when an offer names our second track first.
+        self.pc = RTCPeerConnection(RTCConfiguration(servers))
         self.id = secrets.token_urlsafe(16)
         self.etag = f'"{secrets.token_hex(8)}"'
         self.connected = False

@@ -74,7 +74,7 @@ class Remote:
             time.sleep(0.3)
 
     def screenshot(self, source: str) -> Picture:
-        """What a source shows now, RGB uint8 (h, w, 3), at its own size."""
+        """What a source shows now, RGB uint8 (h, w, 3), at its own size. Raises Refused before that."""
         answer = self.ask("GetSourceScreenshot", sourceName=source, imageFormat="png")
         encoded = base64.b64decode(answer["imageData"].split(",", 1)[1])
         picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)

@@ -210,6 +210,37 @@ async def test_a_viewer_that_offers_to_send_too_is_answered_sendonly(
     await close_connection(pc)
 
 
+@pytest.mark.parametrize("kinds", [("audio", "video"), ("video", "audio"), ("audio",), ("video",)])
+async def test_the_answer_says_where_the_server_is(
+    http: httpx.AsyncClient, session: dict[str, str], kinds: tuple[str, ...]
+) -> None:
+    pc = RTCPeerConnection()
+    for kind in kinds:
+        pc.addTransceiver(kind, direction="recvonly")
+    await pc.setLocalDescription()
+    answer = await http.post(session["whep"], content=pc.localDescription.sdp, headers=SDP)
+    for section in answer.text.split("m=")[1:]:
+        assert "a=candidate:" in section
+        assert "a=end-of-candidates" in section
+    await close_connection(pc)
+
+
+async def test_a_player_may_trickle_without_the_entity_tag(
+    http: httpx.AsyncClient, session: dict[str, str]
+) -> None:
+    pc = RTCPeerConnection()
+    pc.addTransceiver("video", direction="recvonly")
+    await pc.setLocalDescription()
+    answer = await http.post(session["whep"], content=pc.localDescription.sdp, headers=SDP)
+    lines = ["m=video 9 RTP/AVP 0", "a=mid:0", CANDIDATE.format(ufrag(pc.localDescription.sdp)), ""]
+    address = answer.headers["location"]
+    untagged = await http.patch(address, content="\r\n".join(lines), headers=FRAGMENT)
+    assert untagged.status_code == 204
+    stale = await http.patch(address, content="\r\n".join(lines), headers=FRAGMENT | {"If-Match": '"old"'})
+    assert stale.status_code == 412
+    await close_connection(pc)
+
+
 async def test_trickle_follows_the_entity_tag_rules(
     http: httpx.AsyncClient, published: httpx.Response, offer: str
 ) -> None:
