@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import httpx
 import pytest
 import uvicorn
@@ -355,3 +356,35 @@ async def test_a_drain_ends_when_the_last_viewer_leaves(tmp_path: Path, unused_t
         status, ended, output = await server.ended(30)
         assert (status, output) == (0, "")
         assert ended - begun < 15
+
+
+async def test_a_recording_is_finished_before_the_server_ends(tmp_path: Path, unused_tcp_port: int) -> None:
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    settings = {
+        "KOUBO_DRAIN_S": "2",
+        "KOUBO_RECORDINGS": str(recordings),
+        "KOUBO_RECORDINGS_MIN_FREE_MB": "0",
+    }
+    async with served(tmp_path, unused_tcp_port, **settings) as server:
+        opened = (await server.http.post("/v1/sessions")).json()
+        outlets = f"/v1/sessions/{opened['id']}/outlets"
+        assert (await server.http.post(outlets, json={"url": "mp4:"})).status_code == 201
+
+        async def records() -> bool:
+            return bool((await server.http.get(outlets)).json()[0]["bytes"] > 0)
+
+        await eventually(records, 20)
+        figures = (await server.http.get("/metrics")).text
+        assert 'koubo_outlets{kind="mp4",state="live"} 1.0' in figures
+        assert 'koubo_outlet_sent_bytes_total{kind="mp4"}' in figures
+        begun = server.signal(signal.SIGTERM)
+        status, ended, output = await server.ended(30)
+        assert (status, output) == (0, "")
+        assert ended - begun >= 2
+    (recording,) = recordings.rglob("*.mp4")
+    with av.open(recording) as film:
+        pictures = [frame.pts for frame in film.decode(video=0)]
+    # What was recorded while the server waited for it is there, to the last second.
+    assert len(pictures) > 25
+    assert pictures == sorted(set(pictures))
