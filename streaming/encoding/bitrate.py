@@ -1,5 +1,6 @@
 """How many kilobits a second the pictures of one stream get: reports and times in, a bit rate out."""
 
+from dataclasses import dataclass
 from statistics import median
 
 LEAST_SHARE = 1 / 3
@@ -19,23 +20,32 @@ _HEADROOM = 0.85
 _CLEARLY = 0.9
 
 
+@dataclass(frozen=True, slots=True)
+class _Report:
+    at: float
+    kbps: int
+    rising: bool
+
+
 class BitratePolicy:
     """The configured bit rate, less while most receivers cannot take it.
 
-    One that reports clearly less than is being sent is short; one whose report is merely below the
-    configured rate is not, since estimates never grow far beyond what arrives. More than half being short
-    lowers the rate to what the middle one of them can take; it comes back in small steps.
+    One is short that reports clearly less than is being sent, and no more than before. Estimates never grow
+    far beyond what arrives, and then by some percent a second: one that is below the configured rate, or
+    still rising after a calm moment, tells of no narrow link. More than half being short lowers the rate to
+    what the middle one of them can take; it comes back in small steps.
     """
 
     def __init__(self, configured_kbps: int) -> None:
         self.configured_kbps = configured_kbps
         self.kbps = configured_kbps
-        self._reports: dict[object, tuple[float, int]] = {}
+        self._reports: dict[object, _Report] = {}
         self._changed = float("-inf")
 
     def report(self, receiver: object, kbps: int, now: float) -> None:
         """What a receiver estimates that it can take (REMB)."""
-        self._reports[receiver] = now, kbps
+        before = self._reports.get(receiver)
+        self._reports[receiver] = _Report(now, kbps, rising=before is not None and kbps > before.kbps)
 
     def forget(self, receiver: object) -> None:
         """A receiver has gone."""
@@ -50,8 +60,9 @@ class BitratePolicy:
         if steady:
             self.kbps, self._changed = self.configured_kbps, float("-inf")
             return self.kbps
-        fresh = [kbps for at, kbps in self._reports.values() if now - at <= REPORT_S]
-        short = [kbps for kbps in fresh if kbps < _CLEARLY * sent_kbps]
+        fresh = [report for report in self._reports.values() if now - report.at <= REPORT_S]
+        enough = _CLEARLY * sent_kbps
+        short = [report.kbps for report in fresh if report.kbps < enough and not report.rising]
         since = now - self._changed
         if 2 * len(short) > receivers:
             least = round(self.configured_kbps * LEAST_SHARE)

@@ -95,6 +95,23 @@ def test_an_estimate_above_what_is_sent_is_no_complaint() -> None:
     assert set(Room(1).pass_time(60, {0: 600}, sent=400)) == {CONFIGURED}
 
 
+def test_an_estimate_that_still_rises_is_no_complaint() -> None:
+    # The presenter was still, and begins to speak: browsers raise their estimate by 8 % a second at most.
+    room = Room(1)
+    room.pass_time(10, {0: 600}, sent=400)
+    estimate = 600.0
+    while estimate < CONFIGURED:
+        estimate *= 1.08
+        assert set(room.pass_time(1, {0: round(estimate)}, sent=CONFIGURED)) == {CONFIGURED}
+    assert set(room.pass_time(10, {0: round(estimate)}, sent=CONFIGURED)) == {CONFIGURED}
+
+
+def test_an_estimate_that_falls_is_a_complaint_wherever_it_began() -> None:
+    room = Room(1)
+    room.pass_time(5, {0: 2600})
+    assert room.pass_time(1, {0: 1500})[0] == round(0.85 * 1500)
+
+
 def test_small_differences_change_nothing() -> None:
     room = Room(1)
     room.pass_time(1, {0: 1200})
