@@ -1,14 +1,14 @@
 """What an outlet is, and what it is made of."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from engine.picture.yuv import Frame
 from streaming.address_policy import Target
 from streaming.encoding.base import Codec
 from streaming.encoding.hub import EncodeHub
+from streaming.settings import Settings
 
 
 class Report(Protocol):
@@ -50,7 +50,7 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What an outlet is made from. `token` is a bearer token; `recordings` the folder for files.
+    """What an outlet is made from. `token` is a bearer token, `name` what files of it are called.
 
     `check` says whether a URL may be connected to, anew before each connection: a name may have got another
     address. It raises Unprocessable.
@@ -62,9 +62,5 @@ class Assignment:
     hub: EncodeHub
     pictures: Pictures
     name: str
-    """Of the session and the time, unique; what files are called."""
-    recordings: Path | None
-    least_free_bytes: int
-    metadata: Mapping[str, str]
-    """Of generated files."""
+    settings: Settings
     check: Callable[[str], Awaitable[Target]]

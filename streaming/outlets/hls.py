@@ -3,6 +3,7 @@
 import secrets
 
 from engine.picture.video import KEEP_METADATA
+from streaming.labels import aigc_metadata
 from streaming.outlets.base import Assignment, Outlet
 from streaming.outlets.errors import OutletError
 from streaming.outlets.muxing import MuxedOutlet
@@ -43,7 +44,7 @@ def open_hls(given: Assignment) -> Outlet:
             "file",
             str(folder / PLAYLIST),
             muxer_options=options,
-            metadata=dict(given.metadata),
+            metadata=aigc_metadata(given.settings, name),
             keyframe=keyframe,
             audio_config=audio_config,
         )
@@ -52,4 +53,4 @@ def open_hls(given: Assignment) -> Outlet:
         return OutletError(f"The playlist cannot be written ({reason}); check the folder for recordings.")
 
     outlet = MuxedOutlet(given.hub, job, explain)
-    return SpaceWatched(outlet, recordings, given.least_free_bytes)
+    return SpaceWatched(outlet, recordings, given.settings.recordings_min_free_mb)

@@ -14,7 +14,7 @@ _MIB = 1024 * 1024
 
 def recordings_folder(given: Assignment) -> Path:
     """The folder, made if it is not there. Raises Unprocessable when there is none or it cannot be used."""
-    folder = given.recordings
+    folder = given.settings.recordings
     if folder is None:
         raise Unprocessable("This server keeps no recordings; set KOUBO_RECORDINGS to a folder.")
     try:
@@ -26,13 +26,13 @@ def recordings_folder(given: Assignment) -> Path:
     return folder
 
 
-def require_space(folder: Path, least_free_bytes: int) -> None:
+def require_space(folder: Path, least_free_mb: int) -> None:
     """Raises OutletError, a final one, when less than this is free."""
-    free = shutil.disk_usage(folder).free
-    if free < least_free_bytes:
+    free_mb = shutil.disk_usage(folder).free // _MIB
+    if free_mb < least_free_mb:
         raise OutletError(
-            f"The recording stops: only {free // _MIB} MB are free where recordings are kept, and "
-            f"{least_free_bytes // _MIB} MB must stay; delete old ones.",
+            f"The recording stops: only {free_mb} MB are free where recordings are kept, and "
+            f"{least_free_mb} MB must stay; delete old ones.",
             final=True,
         )
 
@@ -40,10 +40,10 @@ def require_space(folder: Path, least_free_bytes: int) -> None:
 class SpaceWatched:
     """An outlet that ends in time when the disk fills up."""
 
-    def __init__(self, outlet: Outlet, folder: Path, least_free_bytes: int, look_s: float = _LOOK_S) -> None:
+    def __init__(self, outlet: Outlet, folder: Path, least_free_mb: int, look_s: float = _LOOK_S) -> None:
         self._outlet = outlet
         self._folder = folder
-        self._least = least_free_bytes
+        self._least = least_free_mb
         self._look_s = look_s
 
     @property

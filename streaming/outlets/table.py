@@ -14,7 +14,6 @@ from streaming.address_policy import Target, check_outlet, redact
 from streaming.encoding.base import Codec
 from streaming.encoding.hub import EncodeHub
 from streaming.errors import Busy, NotFound, Unprocessable
-from streaming.labels import aigc_metadata
 from streaming.metrics import Metrics
 from streaming.outlets.base import Assignment, Outlet
 from streaming.outlets.errors import OutletError
@@ -26,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 TickListener = Callable[[int, Tick], None]
 CheckOutlet = Callable[[str, Settings], Target]
-_MIB = 1024 * 1024
 
 
 class Entry:
@@ -186,18 +184,14 @@ class OutletTable:
         await asyncio.gather(*(entry.close() for entry in entries.values()))
 
     def _assignment(self, url: str, token: str | None, codec: Codec | None) -> Assignment:
-        settings = self._settings
-        name = f"{self._session_name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         return Assignment(
             url=url,
             token=token,
             codec=codec,
             hub=self._hub,
             pictures=self._watch,
-            name=name,
-            recordings=settings.recordings,
-            least_free_bytes=settings.recordings_min_free_mb * _MIB,
-            metadata=aigc_metadata(settings, name),
+            name=f"{self._session_name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
+            settings=self._settings,
             check=self._check,
         )
 

@@ -58,8 +58,9 @@ def assign(station: Station, tmp_path: Path) -> Callable[..., Assignment]:
         token: str | None = None,
         codec: Codec | None = None,
         check: Callable[[str], Awaitable[Target]] = allow,
-        least_free_bytes: int = 0,
+        **settings: object,
     ) -> Assignment:
+        chosen = {"recordings": tmp_path / "recordings", "recordings_min_free_mb": 0, **settings}
         return Assignment(
             url=url,
             token=token,
@@ -67,9 +68,7 @@ def assign(station: Station, tmp_path: Path) -> Callable[..., Assignment]:
             hub=station.hub,
             pictures=lambda show: lambda: None,
             name="session-now",
-            recordings=tmp_path / "recordings",
-            least_free_bytes=least_free_bytes,
-            metadata={"AIGC": "{}"},
+            settings=LOOPBACK.model_copy(update=chosen),
             check=check,
         )
 

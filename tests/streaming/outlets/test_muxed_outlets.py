@@ -1,11 +1,11 @@
 """What leaves through RTMP, UDP and SRT, into files and playlists, is what went in, and in time."""
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,12 +17,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from engine.errors import KouboError
 from streaming.address_policy import Target
 from streaming.errors import Unprocessable
-from streaming.outlets.base import Assignment, Outlet
+from streaming.outlets.base import Assignment, Outlet, Report
 from streaming.outlets.errors import OutletError
 from streaming.outlets.hls import open_hls
-from streaming.outlets.mp4 import open_mp4
+from streaming.outlets.mp4 import Signed, open_mp4
 from streaming.outlets.rtmp import open_rtmp
 from streaming.outlets.udp import open_udp
 from tests.streaming.conftest import eventually
@@ -96,7 +97,7 @@ async def test_mp4(station: Station, assign: Assign, tmp_path: Path) -> None:
     assert outlet.place == "session-now.mp4"
     seen = look(tmp_path / "recordings" / "session-now.mp4")
     check(seen, station, 70)
-    assert seen.metadata["AIGC"] == "{}"
+    assert json.loads(seen.metadata["AIGC"])["ProduceID"] == "session-now"
 
 
 async def test_hls(station: Station, assign: Assign, tmp_path: Path) -> None:
@@ -247,14 +248,14 @@ async def test_platforms_see_the_name_and_the_checked_address_is_connected_to(
 
 
 async def test_a_folder_is_needed_for_files(assign: Assign) -> None:
-    given = replace(assign("mp4:"), recordings=None)
+    given = assign("mp4:", recordings=None)
     for opener in (open_mp4, open_hls):
         with pytest.raises(Unprocessable, match="KOUBO_RECORDINGS"):
             opener(given)
 
 
 async def test_too_little_space_is_told_before_anything_is_written(assign: Assign, tmp_path: Path) -> None:
-    outlet = open_mp4(assign("mp4:", least_free_bytes=1 << 60))
+    outlet = open_mp4(assign("mp4:", recordings_min_free_mb=1 << 50))
     with pytest.raises(OutletError, match="free") as caught:
         await outlet.run(Ear())
     assert caught.value.final
@@ -269,3 +270,46 @@ async def test_three_outlets_cost_one_encode(station: Station, assign: Assign, t
     for task, _ in running:
         await stop(task)
     assert len(list((tmp_path / "recordings").iterdir())) == 2
+
+
+async def test_a_finished_recording_is_signed_once(tmp_path: Path) -> None:
+    signed: list[Path] = []
+    outlet = Signed(Written("one.mp4"), tmp_path, signed.append)
+    task, ear = begin(outlet)
+    await ear.on_live.wait()
+    assert not signed
+    await stop(task)
+    assert signed == [tmp_path / "one.mp4"]
+
+
+async def test_a_recording_that_never_began_is_not_signed(tmp_path: Path) -> None:
+    signed: list[Path] = []
+    task, ear = begin(Signed(Written(None), tmp_path, signed.append))
+    await ear.on_live.wait()
+    await stop(task)
+    assert not signed
+
+
+async def test_a_signature_that_fails_leaves_a_word_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(path: Path) -> None:
+        raise KouboError("The certificate is over.")
+
+    task, ear = begin(Signed(Written("one.mp4"), tmp_path, fail))
+    await ear.on_live.wait()
+    await stop(task)
+    assert "The certificate is over." in caplog.text
+
+
+class Written:
+    """An outlet that writes a file until it is stopped."""
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self.place: str | None = None
+
+    async def run(self, report: Report) -> None:
+        self.place = self._name
+        report.live()
+        await asyncio.Event().wait()
