@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from koubo import app
 from streaming.drain import CLOSE_S
+from streaming.outlets.supervisor import State
 from streaming.settings import Settings
 from tests.deploy.test_images import DEPLOY, compose, load_yaml, seconds
 from tests.streaming.figures import busy_metrics
@@ -118,6 +119,8 @@ def test_every_alert_finds_something(series: dict[str, set[str]]) -> None:
         assert summary.endswith("."), rule["alert"]
         if rule["alert"] != "KouboDown":
             check_query(rule["expr"], summary, series)
+        for state in re.findall(r'state="(\w+)"', rule["expr"]):
+            assert state in set(State), f"outlets have no state {state}"
 
 
 def test_the_scraper_asks_where_the_servers_are() -> None:
