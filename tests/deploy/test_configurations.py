@@ -134,6 +134,24 @@ def test_the_scraper_asks_where_the_servers_are() -> None:
     assert jobs["koubo"]["authorization"]["credentials_file"] == f"/run/secrets/{secrets[0]}"
 
 
+def test_the_page_on_deployment_speaks_of_what_there_is(series: dict[str, set[str]]) -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    told = re.findall(r"`(koubo_\w+)(?:\{([\w,]+)\})?`", page)
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in series}
+    for name, labels in told:
+        assert name in families, name
+        found = set().union(*(series[each] for each in series if each.startswith(name)))
+        assert set(filter(None, labels.split(","))) <= found, name
+    assert {name for name in families if "process" not in name} <= {name for name, _ in told}
+    for link in re.findall(r"\]\(([^)#]+)\)", page):
+        assert (ROOT / "docs" / link).exists(), link
+    ports = dict(coturn_options())
+    assert f"{ports['min-port']}–{ports['max-port']}/udp" in page
+    sfu = load_yaml(DEPLOY / "mediamtx.yml")
+    for address in ("webrtcAddress", "metricsAddress", "webrtcLocalUDPAddress"):
+        assert sfu[address].rpartition(":")[2] in page
+
+
 @pytest.mark.parametrize("what", [["rules", "alerts.yml"], ["config", "--syntax-only", "prometheus.yml"]])
 def test_promtool_reads_it(what: list[str]) -> None:
     promtool = shutil.which("promtool")

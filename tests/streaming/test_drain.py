@@ -384,7 +384,7 @@ async def test_a_recording_is_finished_before_the_server_ends(tmp_path: Path, un
         assert ended - begun >= 2
     (recording,) = recordings.rglob("*.mp4")
     with av.open(recording) as film:
-        pictures = [frame.pts for frame in film.decode(video=0)]
+        pictures = [frame.pts for frame in film.decode(video=0) if frame.pts is not None]
     # What was recorded while the server waited for it is there, to the last second.
     assert len(pictures) > 25
     assert pictures == sorted(set(pictures))
