@@ -24,6 +24,9 @@ _END_S = 2.0
 
 _NICENESS = 10
 
+MPEG_TS = {"mpegts_flags": "pat_pmt_at_frames", "flush_packets": "1"}
+"""Options of the container. Players may join at any time, so its tables come with every key frame."""
+
 MakeJob = Callable[[bytes, bytes], Awaitable[Job]]
 """The job of a connection, from a key frame (Annex B) and an AudioSpecificConfig."""
 

@@ -7,7 +7,7 @@ from streaming.address_policy import redact
 from streaming.errors import Unprocessable
 from streaming.outlets.base import Assignment, Outlet
 from streaming.outlets.errors import OutletError
-from streaming.outlets.muxing import MuxedOutlet
+from streaming.outlets.muxing import MPEG_TS, MuxedOutlet
 from streaming.outlets.secrets import hide
 from streaming.outlets.srt_socket import load_srt
 from streaming.outlets.wire import Job
@@ -29,7 +29,9 @@ def open_srt(given: Assignment) -> Outlet:
     async def job(keyframe: bytes, audio_config: bytes) -> Job:
         target = await given.check(given.url)
         where = {"address": str(target.addresses[0]), "port": str(target.port)}
-        return Job("mpegts", "srt", "", options | where, _TS, keyframe=keyframe, audio_config=audio_config)
+        return Job(
+            "mpegts", "srt", "", options | where, MPEG_TS, keyframe=keyframe, audio_config=audio_config
+        )
 
     def explain(reason: str) -> OutletError:
         said = hide(reason, given.url, None)
@@ -41,10 +43,6 @@ def open_srt(given: Assignment) -> Outlet:
         )
 
     return MuxedOutlet(given.hub, job, explain, patient=options["mode"] == "listener")
-
-
-# Players may join at any time: the tables are repeated with every key frame, and often.
-_TS = {"mpegts_flags": "pat_pmt_at_frames", "flush_packets": "1"}
 
 
 def _options(url: str) -> dict[str, str]:

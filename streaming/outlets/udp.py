@@ -6,10 +6,8 @@ from streaming.address_policy import redact
 from streaming.errors import Unprocessable
 from streaming.outlets.base import Assignment, Outlet
 from streaming.outlets.errors import OutletError
-from streaming.outlets.muxing import MuxedOutlet
+from streaming.outlets.muxing import MPEG_TS, MuxedOutlet
 from streaming.outlets.wire import Job
-
-_TS = {"mpegts_flags": "pat_pmt_at_frames", "flush_packets": "1"}
 
 
 def open_udp(given: Assignment) -> Outlet:
@@ -20,7 +18,7 @@ def open_udp(given: Assignment) -> Outlet:
     async def job(keyframe: bytes, audio_config: bytes) -> Job:
         target = await given.check(given.url)
         where = {"address": str(target.addresses[0]), "port": str(target.port)}
-        return Job("mpegts", "udp", "", where, _TS, keyframe=keyframe, audio_config=audio_config)
+        return Job("mpegts", "udp", "", where, MPEG_TS, keyframe=keyframe, audio_config=audio_config)
 
     def explain(reason: str) -> OutletError:
         return OutletError(f"Sending to {redact(given.url)} failed ({reason}); check the address.")
