@@ -29,7 +29,8 @@ class OpusEncoder:
         codec.format = "s16"
         codec.bit_rate = _BITRATE
         codec.time_base = Fraction(1, SAMPLE_RATE)
-        codec.options = {"application": "audio", "frame_duration": "20"}
+        # In its other modes a decoder rings on for up to 160 ms after the packets that an interrupt revokes.
+        codec.options = {"application": "lowdelay", "frame_duration": "20"}
         self._codec = codec
         self._samples = 0
 
