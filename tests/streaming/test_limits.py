@@ -1,7 +1,6 @@
 """Limits: how much one client may ask for, in simulated time where time matters."""
 
 import asyncio
-import contextlib
 import json
 import random
 from collections.abc import AsyncIterator
@@ -10,14 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from streaming import limits
 from streaming.cast import EngineCast
-from streaming.connections import bounded_protocol
 from streaming.errors import TooMany
 from streaming.limits import (
     MAX_JSON_DEPTH,
@@ -29,7 +26,7 @@ from streaming.limits import (
     is_loopback,
     json_depth,
 )
-from streaming.server import bind, create_app
+from streaming.server import create_app
 from streaming.settings import Settings
 from tests.fakes import FakeMouth
 from tests.streaming.conftest import eventually
@@ -309,99 +306,3 @@ async def test_requests_at_a_time_are_counted_by_address_and_given_back() -> Non
         assert (await third).status_code == 200
         assert (await one.get("/")).status_code == 200
     assert len(app._at_once) == 0
-
-
-# Connections
-
-
-@contextlib.asynccontextmanager
-async def serving(app: Any, **protocol: Any) -> AsyncIterator[int]:
-    listener = bind("127.0.0.1", 0)
-    config = uvicorn.Config(
-        app, http=bounded_protocol(**protocol), log_config=None, lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    task = asyncio.create_task(server.serve([listener]))
-    await eventually(lambda: server.started)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-
-
-async def closed(reader: asyncio.StreamReader, within_s: float) -> bool:
-    try:
-        async with asyncio.timeout(within_s):
-            return not await reader.read(1)
-    except TimeoutError:
-        return False
-    except ConnectionError:
-        return True
-
-
-@pytest.mark.parametrize(
-    "start",
-    [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: "],
-    ids=["silent", "line", "header"],
-)
-async def test_a_connection_that_does_not_finish_its_request_is_closed(start: bytes) -> None:
-    async with serving(echo, connections_at_once=10, headers_s=0.3) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(start)
-        for _ in range(4):
-            if start:
-                writer.write(b"a")  # dripping does not help
-            if await closed(reader, 0.2):
-                break
-        else:
-            raise AssertionError("it is still open")
-        writer.close()
-
-
-async def test_a_slow_answer_is_not_a_slow_request() -> None:
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(0.5)
-        await PlainTextResponse("ok")(scope, receive, send)
-
-    async with serving(slow, connections_at_once=10, headers_s=0.2) as port, httpx.AsyncClient() as http:
-        for _ in range(2):
-            assert (await http.get(f"http://127.0.0.1:{port}/")).text == "ok"
-
-
-async def test_a_second_request_that_drips_is_closed_too() -> None:
-    async with serving(echo, connections_at_once=10, headers_s=0.3) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"200" in await reader.readuntil(b"\r\n")
-        await reader.readuntil(b"\r\n\r\n0")
-        writer.write(b"GET / HTT")
-        assert await closed(reader, 1.0)
-        writer.close()
-
-
-async def test_an_address_holds_only_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.connections.is_loopback", lambda host: False)
-    async with serving(echo, connections_at_once=3) as port:
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        await asyncio.sleep(0.1)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await closed(reader, 1.0)
-        writer.close()
-        held[0][1].close()
-        await held[0][1].wait_closed()
-        await asyncio.sleep(0.1)
-        async with httpx.AsyncClient() as http:
-            assert (await http.get(f"http://127.0.0.1:{port}/")).status_code == 200
-        for _, writer in held[1:]:
-            writer.close()
-
-
-async def test_this_machine_holds_any_number(app: FastAPI) -> None:
-    async with serving(app, connections_at_once=1) as port:
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
-        async with httpx.AsyncClient() as http:
-            assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
-        for _, writer in held:
-            writer.close()
