@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from engine.anchor.crop import Picture
 from tests.obs.remote import Remote, reach
 
 PASSWORD = secrets.token_urlsafe(12)
@@ -59,10 +61,21 @@ FPSCommon=30
 
 @dataclass(frozen=True, slots=True)
 class Obs:
-    """A running OBS: its remote control, and the X display with its window."""
+    """A running OBS: its remote control, and the X screen with its window as a file."""
 
     remote: Remote
-    display: str
+    screen: Path
+
+    def window(self) -> Picture:
+        """What its screen shows now, RGB uint8 (h, w, 3)."""
+        dump = self.screen.read_bytes()
+        # The X Window Dump format: big-endian words, then the colour map, then 32 bits a pixel, blue first.
+        words = np.frombuffer(dump[:100], ">u4")
+        start, width, height, line, colours = (int(words[k]) for k in (0, 4, 5, 12, 19))
+        pixels = np.frombuffer(dump, np.uint8, height * line, start + 12 * colours)
+        return np.ascontiguousarray(
+            pixels.reshape(height, line)[:, : 4 * width].reshape(height, width, 4)[..., 2::-1]
+        )
 
 
 def need_obs() -> None:
@@ -95,7 +108,7 @@ def obs(home: Path) -> Iterator[Obs]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     _write_profile(home, port)
-    with (home / "obs.txt").open("wb") as log, _screen() as display:
+    with (home / "obs.txt").open("wb") as log, _screen(home) as display:
         surroundings = {
             **os.environ,
             "HOME": str(home),
@@ -109,7 +122,7 @@ def obs(home: Path) -> Iterator[Obs]:
         program = subprocess.Popen(command, env=surroundings, stdout=log, stderr=subprocess.STDOUT)
         try:
             with reach(f"ws://127.0.0.1:{port}", PASSWORD, START_S) as remote:
-                yield Obs(remote, display)
+                yield Obs(remote, home / "Xvfb_screen0")
         finally:
             program.terminate()
             try:
@@ -130,10 +143,11 @@ def _write_profile(home: Path, port: int) -> None:
 
 
 @contextmanager
-def _screen() -> Iterator[str]:
-    """A virtual X screen; gives its display."""
+def _screen(folder: Path) -> Iterator[str]:
+    """A virtual X screen, kept in a file in `folder`; gives its display."""
     read, write = os.pipe()
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1440x900x24", "-nolisten", "tcp"]
+    command += ["-fbdir", str(folder)]
     server = subprocess.Popen(command, pass_fds=(write,), stderr=subprocess.DEVNULL)
     os.close(write)
     try:
