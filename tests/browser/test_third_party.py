@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, Response
 
 from streaming.bench_server import Server, running_server, server_command
 from tests.browser.npm import npm_package
@@ -162,9 +162,12 @@ async def test_medooze_s_whep_client_plays_and_hangs_up(foreign: Foreign, tmp_pa
     files = {name: package / name for name in ("whep.js", "whip.js")}
     await open_page(foreign, tmp_path, MEDOOZE_PAGE, files)
     patched: list[int] = []
-    foreign.page.on(
-        "response", lambda response: response.request.method == "PATCH" and patched.append(response.status)
-    )
+
+    def note(response: Response) -> None:
+        if response.request.method == "PATCH":
+            patched.append(response.status)
+
+    foreign.page.on("response", note)
     await foreign.page.evaluate("url => view(url)", foreign.url("whep"))
     await it_plays(foreign.page)
     assert patched, "it trickles its candidates"

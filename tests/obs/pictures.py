@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -37,7 +38,7 @@ def cropped(picture: Picture) -> Picture:
     return np.ascontiguousarray(picture[: rows.max() + 1, : columns.max() + 1])
 
 
-def add(studio: Obs, name: str, kind: str, settings: dict[str, object], **transform: float) -> None:
+def add(studio: Obs, name: str, kind: str, settings: Mapping[str, object], **transform: float) -> None:
     """A source on the current scene, placed by obs-websocket's transform."""
     scene = studio.remote.ask("GetSceneList")["currentProgramSceneName"]
     made = studio.remote.ask(
