@@ -94,7 +94,7 @@ class Mattes:
                 self._packed = self._read()
 
     def __getitem__(self, frame: int) -> Plane:
-        """The matte of a frame, uint8 (h, w), 255 where all is presenter. Raises AvatarError as `load` does."""
+        """The matte of a frame, uint8 (h, w), 255 where all is presenter. Raises AvatarError like `load`."""
         self.load()
         width, height = self._card.size
         return np.frombuffer(zlib.decompress(self._packed[frame]), np.uint8).reshape(height, width)
@@ -115,9 +115,8 @@ class Mattes:
 
     def _read(self) -> list[bytes]:
         try:
-            packed = [
-                zlib.compress(cv2.LUT(planes(frame)[0], _FROM_VIDEO), 1) for frame in read_i420(self._path)
-            ]
+            luma = (planes(frame)[0] for frame in read_i420(self._path))
+            packed = [zlib.compress(_FROM_VIDEO[plane].tobytes(), 1) for plane in luma]
         except BadMediaError as error:
             raise self._damaged(str(error)) from error
         if len(packed) != self._card.frames:

@@ -144,7 +144,7 @@ def _track(
             landmarks.append(None if face is None else face.landmarks)
             writer.write(to_i420(picture))
             if matter is not None and mattes is not None:
-                mattes.write(to_i420(cv2.merge([matter.matte(picture, time_ms)] * 3)))
+                mattes.write(to_i420(np.repeat(matter.matte(picture, time_ms)[..., None], 3, axis=2)))
             if progress is not None:
                 progress(len(landmarks))
     return _Tracked(size, landmarks)

@@ -51,7 +51,7 @@ class Remote:
         self._socket = socket
         self._count = 0
         hello = self._receive(_HELLO)
-        identify = {"rpcVersion": 1, "eventSubscriptions": 0}
+        identify: dict[str, Any] = {"rpcVersion": 1, "eventSubscriptions": 0}
         if "authentication" in hello:
             given = hello["authentication"]
             identify["authentication"] = proof(password, given["salt"], given["challenge"])

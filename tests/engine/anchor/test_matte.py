@@ -31,7 +31,7 @@ def write_matte(path: Path, mattes: list[Plane]) -> Path:
     height, width = mattes[0].shape
     with VideoWriter(path, (width, height)) as video:
         for matte in mattes:
-            video.write(to_i420(cv2.merge([matte] * 3)))
+            video.write(to_i420(np.repeat(matte[..., None], 3, axis=2)))
     return path
 
 
