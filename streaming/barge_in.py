@@ -15,7 +15,9 @@ _STEP = SAMPLE_RATE // 16
 _WATCHED = SAMPLE_RATE
 """It must be so for a whole second to be taken for a shift."""
 
-_STALLED = SAMPLE_RATE
+_APART = SAMPLE_RATE // 2
+"""This far, they are out of step without a doubt: ticks stalled, or sound was lost."""
+
 _KEPT = 3 * SAMPLE_RATE
 
 
@@ -35,7 +37,7 @@ class BargeIn:
 
     def __init__(self) -> None:
         self._canceller = EchoCanceller()
-        self._gate = VoiceGate(3, open_frames=3, hang_frames=25)
+        self._gate = VoiceGate(2, open_frames=3, hang_frames=25)
         self._line: Samples = np.zeros(0, np.float32)
         self._next_slot: int | None = None
         self._pending: Samples = np.zeros(0, np.float32)
@@ -74,10 +76,10 @@ class BargeIn:
         """
         self._leads.append(self._line.size - self._pending.size)
         self._watched += samples
-        stalled = self._pending.size > _STALLED
-        if self._watched < _WATCHED and not stalled:
+        apart = abs(self._leads[-1]) > _APART
+        if self._watched < _WATCHED and not apart:
             return
-        if stalled or min(self._leads) > _STEP or max(self._leads) < -_STEP:
+        if apart or min(self._leads) > _STEP or max(self._leads) < -_STEP:
             size = min(self._line.size, self._pending.size)
             self._line = self._line[self._line.size - size :]
             self._pending = self._pending[self._pending.size - size :]

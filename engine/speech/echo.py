@@ -15,10 +15,16 @@ _PARTS = round(REACH_S * SAMPLE_RATE / ECHO_BLOCK)
 _BINS = ECHO_BLOCK + 1
 _FORGET = 0.999**2  # a room that changes is followed within seconds
 _DOUBT = 1.0  # variance of each coefficient before anything was learnt
+
+# Found by trial: less, and echoes are heard as voices; more, and voices are taken for echoes.
 _DOUBT_MARGIN = 4.0
-_LEAST_ECHO = 0.25  # share of the modelled echo that is taken to remain, whatever the model believes
-_LINGER = 0.7  # of it per block, for a room longer than the model
+_ALIKE_MARGIN = 16.0
+_LINGER = 0.7  # of the echo's power per block, for a room longer than the model
+_SCALE_STEP = 1.02
+_SCALES = (0.25, 30.0)
+
 _QUIET = 1e-6
+_NOTHING = 1e-12
 
 _Spectrum = NDArray[np.complex64]
 _Power = NDArray[np.float32]
@@ -29,7 +35,8 @@ class EchoCanceller:
 
     A partitioned-block frequency-domain Kalman filter (Enzner and Vary 2006, Kuech et al. 2014). It knows how
     much it does not know yet: that much of what remains is still taken for echo and suppressed, so it is
-    silent, not wrong, before it has learnt. Somebody who speaks into the echo does not lead it astray.
+    silent, not wrong, before it has learnt. Somebody who speaks into the echo does not lead it astray. What
+    is no louder than the echo may be at its frequency goes as well, so that shifts of phase do little harm.
     """
 
     def __init__(self) -> None:
@@ -41,6 +48,7 @@ class EchoCanceller:
         self._doubt: _Power = np.full((_PARTS, _BINS), _DOUBT, np.float32)
         self._other: _Power = np.full(_BINS, _QUIET, np.float32)
         self._echo: _Power = np.zeros(_BINS, np.float32)
+        self._scale: _Power = np.ones(_BINS, np.float32)
         self._constrained = 0
 
     def push(self, heard: Samples, played: Samples) -> Samples:
@@ -57,10 +65,21 @@ class EchoCanceller:
         rest_power = _square(rest)
         unknown = 0.5 * np.sum(power * self._doubt, axis=0)
         self._learn(spoken, rest, rest_power, unknown)
-        self._echo = np.maximum(_square(_spectrum(echo)), _LINGER * self._echo)
-        taken = (_DOUBT_MARGIN * unknown + _LEAST_ECHO * self._echo) / np.maximum(rest_power, 1e-12)
-        kept = np.fft.irfft(rest * np.clip(1 - taken, 0, 1))[ECHO_BLOCK:]
+        heard_power = _square(_spectrum(heard))
+        self._expect(np.sum(power * _square(self._room), axis=0), heard_power)
+        uncertain = _DOUBT_MARGIN * unknown / np.maximum(rest_power, _NOTHING)
+        alike = _ALIKE_MARGIN * self._echo / np.maximum(heard_power, _NOTHING)
+        kept = np.fft.irfft(rest * np.clip(1 - np.maximum(uncertain, alike), 0, 1))[ECHO_BLOCK:]
         return np.asarray(kept, np.float32)
+
+    def _expect(self, modelled: _Power, heard: _Power) -> None:
+        """How loud the echo should be, whatever its phase: clocks that differ spoil the phase alone."""
+        sure = modelled > _QUIET
+        louder = heard > self._scale * modelled
+        self._scale[sure & louder] *= _SCALE_STEP
+        self._scale[sure & ~louder] /= _SCALE_STEP
+        np.clip(self._scale, *_SCALES, out=self._scale)
+        self._echo = np.maximum(self._scale * modelled, _LINGER * self._echo)
 
     def doubt(self) -> None:
         """The two sounds have been shifted against each other: be careful until it is learnt anew."""
