@@ -18,6 +18,7 @@ class PcmReader:
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
+        self._resampler: av.AudioResampler | None = None
         self._begin()
 
     def push(self, data: bytes) -> Samples:

@@ -48,7 +48,7 @@ class Room:
         self.told: list[Event] = []
         self.slot = 0
         events = Events()
-        events.publish = self.told.append  # type: ignore[method-assign]
+        events.listen(self.told.append)
         self.playback = Playback(self.line, events)
         self.feed = AudioFeed(self.playback, lambda: self.line.backlog_s, lambda: self.free, limit_s)
 

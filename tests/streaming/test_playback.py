@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.anchor.package import Avatar
 from engine.live import LiveAvatar
@@ -112,10 +113,10 @@ class Stage:
         self.presenter = LiveAvatar(avatar, AnchorFeatures(avatar, mouth), mouth)
         self.events = Events()
         self.told: list[Event] = []
-        self.events.publish = self.told.append  # type: ignore[method-assign]
+        self.events.listen(self.told.append)
         self.playback = Playback(self.presenter, self.events)
         self.slot = 0
-        self.heard: list[Samples] = []
+        self.heard: list[NDArray[np.int16]] = []
 
     def run(self, ticks: int) -> None:
         for _ in range(ticks):
