@@ -19,6 +19,9 @@ class PcmReader:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._resampler: av.AudioResampler | None = None
+        self._rest = b""
+        self._taken = 0
+        self._given = 0
         self._begin()
 
     def push(self, data: bytes) -> Samples:
