@@ -1,5 +1,6 @@
 """The HTTP side of a WHIP client (RFC 9725)."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -70,16 +71,16 @@ class WhipClient:
             return
         resource, self._resource = self._resource, None
         try:
-            await self._request("DELETE", resource, timeout_s=_LEAVE_S)
-        except OutletError:
+            # The name is looked up again, which may take longer than anybody wants to wait.
+            async with asyncio.timeout(_LEAVE_S):
+                await self._request("DELETE", resource)
+        except (OutletError, TimeoutError):
             return
 
-    async def _request(
-        self, method: str, url: str, body: str | None = None, timeout_s: float = _ASK_S
-    ) -> tuple[httpx.Response, str]:
+    async def _request(self, method: str, url: str, body: str | None = None) -> tuple[httpx.Response, str]:
         """The response, and the URL it came from. Raises OutletError."""
         for _ in range(_MOST_REDIRECTS + 1):
-            response = await self._ask(method, url, body, timeout_s)
+            response = await self._ask(method, url, body)
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
                 return response, url
             url = urljoin(url, response.headers["location"])
@@ -87,7 +88,7 @@ class WhipClient:
             f"The WHIP endpoint {redact(self._url)} redirects in a circle; check its address.", final=True
         )
 
-    async def _ask(self, method: str, url: str, body: str | None, timeout_s: float) -> httpx.Response:
+    async def _ask(self, method: str, url: str, body: str | None) -> httpx.Response:
         try:
             target = await self._check(url)
             request = self._http.build_request(
@@ -95,7 +96,7 @@ class WhipClient:
                 target.pinned_url,
                 headers=self._headers(url, body),
                 content=body,
-                timeout=timeout_s,
+                timeout=_ASK_S,
                 # The certificate must be that of the name, whatever address it has.
                 extensions={"sni_hostname": target.host},
             )

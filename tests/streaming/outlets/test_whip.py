@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import numpy as np
 import pytest
-from aiortc import RTCIceServer
+from aiortc import RTCIceServer, RTCPeerConnection
 
 from streaming.address_policy import Target
 from streaming.errors import Unprocessable
@@ -16,6 +16,7 @@ from streaming.outlets.base import Assignment
 from streaming.outlets.errors import OutletError
 from streaming.outlets.whip import WhipOutlet, open_whip
 from streaming.outlets.whip_client import WhipClient, read_ice_servers
+from streaming.webrtc.ending import close_connection
 from tests.streaming.conftest import eventually
 from tests.streaming.outlets.conftest import Ear, allow, free_port, stop
 from tests.streaming.outlets.station import Station
@@ -185,6 +186,26 @@ async def test_ice_servers_of_the_endpoint_are_used(station: Station, assign: As
     async with open_door(door, free_port()) as base, httpx.AsyncClient() as http:
         client = WhipClient(f"{base}/whip/here", None, http, allow)
         assert await client.ice_servers() == (RTCIceServer("stun:127.0.0.1:9"),)
+
+
+async def test_leaving_does_not_wait_for_an_endpoint_that_has_gone() -> None:
+    door = Door()
+
+    async def slow_afterwards(url: str) -> Target:
+        if "session" in url:
+            await asyncio.sleep(60)
+        return await allow(url)
+
+    async with open_door(door, free_port()) as base, httpx.AsyncClient() as http:
+        client = WhipClient(f"{base}/whip/here", None, http, slow_afterwards)
+        publisher = RTCPeerConnection()
+        publisher.addTransceiver("video", direction="sendonly")
+        await publisher.setLocalDescription()
+        await client.post(publisher.localDescription.sdp)
+        began = asyncio.get_running_loop().time()
+        await client.delete()
+        assert asyncio.get_running_loop().time() - began < 3
+        await close_connection(publisher)
 
 
 @pytest.mark.parametrize(
