@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -76,6 +76,9 @@ class Door:
     async def close(self) -> None:
         for pc in self.peers.values():
             await close_connection(pc)
+        # Tracks of a connection that never stood do not end by themselves.
+        for task in self.tasks:
+            task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks)
 
@@ -138,11 +141,18 @@ def create_door(door: Door) -> FastAPI:
     return app
 
 
+class _Door(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the test run's."""
+        yield
+
+
 @contextlib.asynccontextmanager
 async def open_door(door: Door, port: int) -> AsyncIterator[str]:
     """The endpoint on loopback; its base address."""
     config = uvicorn.Config(create_door(door), port=port, log_level="error", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = _Door(config)
     running = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)
     try:
