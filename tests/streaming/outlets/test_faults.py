@@ -249,6 +249,7 @@ async def test_there_is_a_limit(outlets: Outlets) -> None:
     assert "3 outlets" in response.json()["detail"]
 
 
+@pytest.mark.slow
 async def test_the_end_of_a_session_finishes_its_files(outlets: Outlets, tmp_path: Path) -> None:
     recording = await outlets.add(url="mp4:")
     shown = await outlets.until(recording, "live")
@@ -258,6 +259,7 @@ async def test_the_end_of_a_session_finishes_its_files(outlets: Outlets, tmp_pat
     assert not children()
 
 
+@pytest.mark.slow
 async def test_figures_count_outlets(outlets: Outlets) -> None:
     recording = await outlets.add(url="mp4:")
     await outlets.until(recording, "live")

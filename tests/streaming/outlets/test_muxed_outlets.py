@@ -100,6 +100,7 @@ async def test_mp4(station: Station, assign: Assign, tmp_path: Path) -> None:
     assert json.loads(seen.metadata["AIGC"])["ProduceID"] == "session-now"
 
 
+@pytest.mark.slow
 async def test_hls(station: Station, assign: Assign, tmp_path: Path) -> None:
     station.note_pictures()
     outlet = open_hls(assign("hls:"))

@@ -94,6 +94,7 @@ async def test_it_calls_a_listener(
     assert ear.lives == 1
 
 
+@pytest.mark.slow
 async def test_a_caller_may_come_late_and_come_back(
     station: Station, assign: Assign, library: ctypes.CDLL, tmp_path: Path
 ) -> None:

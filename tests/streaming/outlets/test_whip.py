@@ -154,6 +154,7 @@ async def test_an_endpoint_that_says_nothing_is_left_within_three_seconds(
         assert await stop(task) < 3
 
 
+@pytest.mark.slow
 async def test_a_killed_endpoint_is_noticed(station: Station, assign: Assign) -> None:
     port = free_port()
     process = await asyncio.create_subprocess_exec(
