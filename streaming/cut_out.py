@@ -10,7 +10,7 @@ from streaming.errors import Unprocessable
 
 
 class CutOuts:
-    """Cuts the presenter of one session out of its ticks. `label`: how pictures are labelled, None for not."""
+    """Cuts the presenter of one session out of its ticks. `label`: of its pictures, None for no label."""
 
     def __init__(self, mattes: Mattes | None, label: LabelStyle | None) -> None:
         self._mattes = mattes
@@ -20,7 +20,7 @@ class CutOuts:
         """Have the mattes at hand. Raises Unprocessable where the presenter has none, or AvatarError."""
         if self._mattes is None:
             raise Unprocessable(
-                "This presenter has no matte, so it cannot be shown without its background; prepare it with one."
+                "This presenter has no matte, so its background cannot be taken away; prepare it with one."
             )
         await asyncio.to_thread(self._mattes.load)
 

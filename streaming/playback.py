@@ -112,7 +112,7 @@ class Playback:
 
     @property
     def played(self) -> int:
-        """Samples of all utterances that have left; the rest of the ticks' sound was silence or a microphone."""
+        """Samples of utterances that have left; the rest of the sound was silence or a microphone."""
         return self._ledger.played
 
     @property

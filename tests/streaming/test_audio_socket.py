@@ -36,7 +36,7 @@ async def address(app: FastAPI) -> AsyncIterator[str]:
         config = uvicorn.Config(
             app,
             lifespan="off",
-            log_level="warning",
+            log_config=None,
             timeout_graceful_shutdown=1,
             ws_per_message_deflate=False,
         )

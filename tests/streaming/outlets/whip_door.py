@@ -151,7 +151,7 @@ class _Door(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def open_door(door: Door, port: int) -> AsyncIterator[str]:
     """The endpoint on loopback; its base address."""
-    config = uvicorn.Config(create_door(door), port=port, log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(create_door(door), port=port, log_config=None, timeout_graceful_shutdown=1)
     server = _Door(config)
     running = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)
@@ -165,7 +165,7 @@ async def open_door(door: Door, port: int) -> AsyncIterator[str]:
 def main(port: int, token: str | None) -> None:
     """Serve until killed; a line of JSON for each picture."""
     door = Door(token, saw=lambda slot: print(json.dumps(slot), flush=True))
-    uvicorn.run(create_door(door), port=port, log_level="error")
+    uvicorn.run(create_door(door), port=port, log_config=None)
 
 
 if __name__ == "__main__":
