@@ -306,3 +306,57 @@ async def test_a_server_killed_at_once_leaves_recordings_that_play_to_the_end(
     path = tmp_path / "kept" / shown["place"]
     await asyncio.sleep(1)
     assert pictures(path)[-1] > 2.8
+
+
+async def whip_endpoint(port: int) -> asyncio.subprocess.Process:
+    """A WHIP endpoint in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.streaming.outlets.whip_door", str(port),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    await listening(port)
+    return process
+
+
+@pytest.mark.slow
+async def test_peers_that_are_gone_for_thirty_seconds_are_found_again(
+    outlets: Outlets, receive: Receive, tmp_path: Path
+) -> None:
+    rtmp_port, whip_port = free_port(), free_port()
+    url = f"rtmp://127.0.0.1:{rtmp_port}/live/key"
+    server = await receive(url, tmp_path / "first.mkv", "listen=1")
+    await listening(rtmp_port)
+    endpoint = await whip_endpoint(whip_port)
+    try:
+        recording = await outlets.add(url="mp4:")
+        rtmp = await outlets.add(url=url)
+        whip = await outlets.add(url=f"http://127.0.0.1:{whip_port}/whip/here")
+        for outlet in (recording, rtmp, whip):
+            await outlets.until(outlet, "live")
+        await server.until(25)
+        await server.kill()
+        endpoint.kill()
+        await endpoint.wait()
+        gone = asyncio.get_running_loop().time()
+        for outlet in (rtmp, whip):
+            await outlets.until(outlet, "waiting", 25)
+        await asyncio.sleep(max(0.0, gone + 30 - asyncio.get_running_loop().time()))
+        server = await receive(url, tmp_path / "second.mkv", "listen=1")
+        endpoint = await whip_endpoint(whip_port)
+        # The longest wait between two attempts is 30 s.
+        for outlet in (rtmp, whip):
+            shown = await outlets.until(outlet, "live", 60)
+            assert shown["reconnects"] >= 1
+        await server.until(25)
+        shown = await outlets.until(recording, "live")
+        assert shown["reconnects"] == 0
+        ticks = await outlets.ticks()
+        assert ticks["state"] == "live"
+        assert (await outlets.http.delete(recording)).status_code == 204
+        times = pictures(tmp_path / "recordings" / shown["place"])
+        assert times[-1] > 30
+        assert np.diff(times).max() < 1
+    finally:
+        if endpoint.returncode is None:
+            endpoint.kill()
+        await endpoint.wait()
