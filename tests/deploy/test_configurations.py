@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -195,7 +194,7 @@ def test_coturn_reads_it(tmp_path: Path, unused_tcp_port: int) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     time.sleep(1.5)
     assert process.poll() is None, "it did not stay up"
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     output, _ = process.communicate(timeout=10)
     assert "Relay ports initialization done" in output
     assert not re.search(r"(?i)bad configuration|unknown|error", output), output
