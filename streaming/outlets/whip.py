@@ -18,9 +18,8 @@ from aiortc import (
 from aiortc.clock import current_datetime
 from aiortc.exceptions import InvalidAccessError, OperationError
 
-from engine.speech.audio import FRAME_RATE
 from streaming.address_policy import redact
-from streaming.encoding.base import SOUND_CLOCK, Codec, EncodedPicture, EncodedSound
+from streaming.encoding.base import Codec
 from streaming.encoding.hub import Attachment, EncodeHub
 from streaming.outlets.base import Assignment, Outlet, Report
 from streaming.outlets.errors import OutletError
@@ -28,7 +27,7 @@ from streaming.outlets.whip_client import WhipClient
 from streaming.webrtc.ending import close_connection
 from streaming.webrtc.sdp import PARSE_ERRORS
 from streaming.webrtc.sending import hear_receiver
-from streaming.webrtc.tracks import PictureTrack, SoundTrack
+from streaming.webrtc.tracks import Tracks
 from streaming.webrtc.viewer import MIME_TYPES, agreed_codec
 
 CONNECT_S = 15.0
@@ -100,7 +99,7 @@ class WhipOutlet:
 
 
 class Publication:
-    """One connection that sends the presenter; a `Receiver` of the hub."""
+    """One connection that sends the presenter."""
 
     def __init__(self, hub: EncodeHub, codec: Codec | None, ice_servers: tuple[RTCIceServer, ...]) -> None:
         self.pc = RTCPeerConnection(
@@ -108,11 +107,10 @@ class Publication:
         )
         self._hub = hub
         self._attachment: Attachment | None = None
-        self._picture = PictureTrack(self._request_keyframe)
-        self._sound = SoundTrack()
-        video = self.pc.addTransceiver(self._picture, direction="sendonly")
+        self._tracks = Tracks(self._request_keyframe)
+        video = self.pc.addTransceiver(self._tracks.pictures, direction="sendonly")
         video.setCodecPreferences(_video_codecs(codec))
-        audio = self.pc.addTransceiver(self._sound, direction="sendonly")
+        audio = self.pc.addTransceiver(self._tracks.sounds, direction="sendonly")
         audio.setCodecPreferences(_known("audio", "audio/opus"))
         self._video: RTCRtpSender = video.sender
         self._audio: RTCRtpSender = audio.sender
@@ -153,20 +151,6 @@ class Publication:
             raise _unreachable(shown)
         self._begin(codec)
 
-    def picture(self, picture: EncodedPicture) -> None:
-        """Send a picture; the first one also begins the sound."""
-        if not self._sound.begun:
-            self._sound.begin(picture.slot * SOUND_CLOCK // FRAME_RATE)
-        self._picture.put(picture)
-
-    def sound(self, sound: EncodedSound) -> None:
-        """Send a packet of sound when it is due."""
-        self._sound.put(sound, asyncio.get_running_loop().time())
-
-    def clear(self) -> None:
-        """Revoke the sound that has not left."""
-        self._sound.clear()
-
     async def sent(self) -> int:
         """Bytes of media sent so far."""
         stats = [stat for sender in self._senders for stat in (await sender.getStats()).values()]
@@ -182,8 +166,7 @@ class Publication:
         """End it; nothing of it is left."""
         if self._attachment is not None:
             self._attachment.detach()
-        self._picture.stop()
-        self._sound.stop()
+        self._tracks.stop()
         await close_connection(self.pc)
 
     @property
@@ -192,7 +175,7 @@ class Publication:
 
     def _begin(self, codec: Codec) -> None:
         # Platforms pass on what they get to many: nobody's report may lower it.
-        self._attachment = self._hub.attach(self, video=codec, audio="opus", steady=True)
+        self._attachment = self._hub.attach(self._tracks, video=codec, audio="opus", steady=True)
         hear_receiver(
             self._video,
             codec,

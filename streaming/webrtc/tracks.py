@@ -116,3 +116,30 @@ class SoundTrack(MediaStreamTrack):
         """End the track and wake whoever waits for it."""
         super().stop()
         self._packets.close()
+
+
+class Tracks:
+    """Both tracks of one connection, which begin with the same tick; a `Receiver` of the hub."""
+
+    def __init__(self, request_keyframe: Callable[[], None]) -> None:
+        self.pictures = PictureTrack(request_keyframe)
+        self.sounds = SoundTrack()
+
+    def picture(self, picture: EncodedPicture) -> None:
+        """Send a picture; the first one also begins the sound."""
+        if not self.sounds.begun:
+            self.sounds.begin(picture.slot * _TICK_CLOCK)
+        self.pictures.put(picture)
+
+    def sound(self, sound: EncodedSound) -> None:
+        """Send a packet of sound when it is due."""
+        self.sounds.put(sound, asyncio.get_running_loop().time())
+
+    def clear(self) -> None:
+        """Revoke the sound that has not left. Encoded pictures still leave: the next ones build on them."""
+        self.sounds.clear()
+
+    def stop(self) -> None:
+        """End both."""
+        self.pictures.stop()
+        self.sounds.stop()

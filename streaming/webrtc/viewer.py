@@ -1,19 +1,17 @@
 """WHEP: a viewer of the presenter."""
 
-import asyncio
 from typing import Any
 
 from aiortc import RTCRtpSender
 from aiortc.sdp import SessionDescription
 
-from engine.speech.audio import FRAME_RATE
-from streaming.encoding.base import SOUND_CLOCK, Codec, EncodedPicture, EncodedSound
+from streaming.encoding.base import Codec
 from streaming.encoding.hub import Attachment, EncodeHub
 from streaming.settings import IceServer
 from streaming.webrtc.peer import Peer
 from streaming.webrtc.sdp import Offer
 from streaming.webrtc.sending import hear_receiver
-from streaming.webrtc.tracks import PictureTrack, SoundTrack
+from streaming.webrtc.tracks import Tracks
 
 MIME_TYPES: dict[Codec, str] = {"h264": "video/h264", "vp8": "video/vp8"}
 
@@ -38,31 +36,16 @@ class Viewer(Peer):
         self._encoders = encoders
         self._alpha = alpha
         self._attachment: Attachment | None = None
-        self._picture = PictureTrack(self._request_keyframe)
-        self._sound = SoundTrack()
+        self._tracks = Tracks(self._request_keyframe)
         self._kinds: frozenset[str] = frozenset()
-
-    def picture(self, picture: EncodedPicture) -> None:
-        """Send a picture; the first one also begins the sound."""
-        if not self._sound.begun:
-            self._sound.begin(picture.slot * SOUND_CLOCK // FRAME_RATE)
-        self._picture.put(picture)
-
-    def sound(self, sound: EncodedSound) -> None:
-        """Send a packet of sound when it is due."""
-        self._sound.put(sound, asyncio.get_running_loop().time())
-
-    def clear(self) -> None:
-        """Revoke the sound that has not left. Encoded pictures still leave: the next ones build on them."""
-        self._sound.clear()
 
     def _prepare(self, offer: Offer) -> None:
         self._kinds = offer.kinds
         if "video" in offer.kinds:
-            picture = self.pc.addTransceiver(self._picture, direction="sendonly")
+            picture = self.pc.addTransceiver(self._tracks.pictures, direction="sendonly")
             picture.setCodecPreferences(_running_first(self._encoders.running(alpha=self._alpha)))
         if "audio" in offer.kinds:
-            sound = self.pc.addTransceiver(self._sound, direction="sendonly")
+            sound = self.pc.addTransceiver(self._tracks.sounds, direction="sendonly")
             codecs = RTCRtpSender.getCapabilities("audio").codecs
             sound.setCodecPreferences([codec for codec in codecs if codec.mimeType.lower() == "audio/opus"])
 
@@ -70,10 +53,10 @@ class Viewer(Peer):
         video = agreed_codec(self.pc.localDescription.sdp)
         audio = "audio" in self._kinds
         self._attachment = self._encoders.attach(
-            self, video=video, audio="opus" if audio else None, alpha=self._alpha
+            self._tracks, video=video, audio="opus" if audio else None, alpha=self._alpha
         )
         if video is None:
-            self._sound.begin(0)
+            self._tracks.sounds.begin(0)
             return
         sender = next(sender for sender in self.pc.getSenders() if sender.kind == "video")
         hear_receiver(
@@ -86,8 +69,7 @@ class Viewer(Peer):
     async def _stop(self) -> None:
         if self._attachment is not None:
             self._attachment.detach()
-        self._picture.stop()
-        self._sound.stop()
+        self._tracks.stop()
 
     def _request_keyframe(self) -> None:
         if self._attachment is not None:
