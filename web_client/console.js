@@ -116,7 +116,8 @@ function end({ forgotten = false } = {}) {
   page.session = null;
   talk.turnOff();
   outlets.clear();
-  session.viewer.stop();
+  // The session takes its connections along.
+  session.viewer.stop({ told: false });
   if (!forgotten) api.endSession(session.id).catch(() => {});
   stage.clearStage();
   showFigures(null);

@@ -84,12 +84,15 @@ export class Viewer {
   async #view(onLive) {
     const link = await open(this.#url, (pc) => this.#prepare(pc, onLive), this.#stop.signal);
     this.#link = link;
-    if (this.#stop.signal.aborted) {
-      hangUp(link);
-      return;
-    }
-    await Promise.race([lost(link.pc), stalled(link.pc)]);
-    hangUp(link);
+    if (!this.#stop.signal.aborted) await Promise.race([lost(link.pc), stalled(link.pc)]);
+    this.#leave();
+  }
+
+  /** Closes the connection, once; `told: false` leaves it to others to tell the server. */
+  #leave(told = true) {
+    const link = this.#link;
+    this.#link = null;
+    if (link) hangUp(told ? link : { pc: link.pc, resource: null });
   }
 
   #prepare(pc, onLive) {
@@ -107,10 +110,9 @@ export class Viewer {
     });
   }
 
-  /** Ends the view at once. */
-  stop() {
+  /** Ends the view at once; `told: false` where the end of the whole session tells the server. */
+  stop({ told = true } = {}) {
     this.#stop.abort();
-    if (this.#link) hangUp(this.#link);
-    this.#link = null;
+    this.#leave(told);
   }
 }

@@ -6,19 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
 from engine.errors import KouboError
 from streaming.connections import Certificate, check_certificate
+from tests.certificates import self_signed
 from tests.streaming.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,21 +41,7 @@ run(bind("127.0.0.1", int(port)), app, settings, certificate)
 
 def make_certificate(folder: Path, name: str, password: bytes | None = None) -> Certificate:
     """A certificate for 127.0.0.1 that signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "koubo test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    certificate, key = self_signed(x509.IPAddress(ip_address("127.0.0.1")))
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
     made.chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     encryption: serialization.KeySerializationEncryption = (

@@ -2,18 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from engine.errors import MissingToolError
-from streaming.agents.in_process import open_session
-from streaming.cast import EngineCast
 from streaming.sessions import Session
-from streaming.settings import Settings
-from tests.fakes import FakeMouth
 from tests.streaming.conftest import eventually
 
 try:
@@ -25,12 +20,6 @@ from livekit import rtc
 from livekit.agents.voice.avatar import AudioSegmentEnd, AvatarRunner, QueueAudioOutput, VideoGenerator
 
 pytestmark = pytest.mark.filterwarnings("default")
-
-
-@pytest.fixture
-async def session(avatars: Path) -> AsyncIterator[Session]:
-    async with open_session("fake", Settings(), EngineCast(lambda folder: FakeMouth())) as session:
-        yield session
 
 
 @pytest.fixture

@@ -3,17 +3,12 @@
 import asyncio
 import warnings
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.errors import MissingToolError
-from streaming.agents.in_process import open_session
-from streaming.cast import EngineCast
 from streaming.sessions import Session
-from streaming.settings import Settings
-from tests.fakes import FakeMouth
 from tests.streaming.conftest import eventually
 
 try:
@@ -58,12 +53,6 @@ class Output(FrameProcessor):
 
     def heard(self) -> bytes:
         return b"".join(frame.audio for frame in self.frames if isinstance(frame, TTSAudioRawFrame))
-
-
-@pytest.fixture
-async def session(avatars: Path) -> AsyncIterator[Session]:
-    async with open_session("fake", Settings(), EngineCast(lambda folder: FakeMouth())) as session:
-        yield session
 
 
 @pytest.fixture

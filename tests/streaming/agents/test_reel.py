@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +14,6 @@ from streaming.events import Event, SpeakEnded, SpeakStarted
 from streaming.sessions import Session
 from streaming.settings import Settings
 from tests.fakes import FakeMouth
-
-
-@pytest.fixture
-async def session(avatars: Path) -> AsyncIterator[Session]:
-    async with open_session("fake", Settings(), EngineCast(lambda folder: FakeMouth())) as session:
-        yield session
 
 
 @pytest.fixture

@@ -6,16 +6,13 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
 from engine.errors import KouboError
 from streaming.address_policy import Target
@@ -26,6 +23,7 @@ from streaming.outlets.hls import open_hls
 from streaming.outlets.mp4 import Signed, open_mp4
 from streaming.outlets.rtmp import open_rtmp
 from streaming.outlets.udp import open_udp
+from tests.certificates import self_signed
 from tests.streaming.conftest import eventually
 from tests.streaming.outlets.conftest import Ear, Receiver, free_port, listening, stop
 from tests.streaming.outlets.station import Seen, Station, look
@@ -116,7 +114,7 @@ async def test_rtmps_asks_for_a_certificate_that_can_be_trusted(
     station: Station, assign: Assign, receive: Receive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     station.note_pictures()
-    certificate, key = self_signed(tmp_path, "localhost")
+    certificate, key = certificate_files(tmp_path, "localhost")
     behind = free_port()
     async with tls_before(behind, certificate, key) as port:
         url = f"rtmps://localhost:{port}/live/hidden-key"
@@ -169,23 +167,9 @@ async def tls_before(port: int, certificate: Path, key: Path) -> AsyncIterator[i
         await server.wait_closed()
 
 
-def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
+def certificate_files(folder: Path, name: str) -> tuple[Path, Path]:
     """A certificate for a host name, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    certificate, key = self_signed(x509.DNSName(name))
     paths = folder / "certificate.pem", folder / "key.pem"
     paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     paths[1].write_bytes(
