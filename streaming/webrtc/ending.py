@@ -4,20 +4,28 @@ import asyncio
 
 from aiortc import RTCPeerConnection
 
-_ICE_STEP_S = 0.05
-"""aioice looks at the result of its checks every 20 ms."""
+_SETTLE_S = 0.05
+"""aioice looks at the result of its checks every 20 ms; the last step of a handshake takes less."""
 
 
 async def close_connection(pc: RTCPeerConnection) -> None:
     """Close a connection in whatever state it is; closing it again does nothing.
 
-    aioice starts its endless consent checks (RFC 7675) when its candidate checks succeed, even if it has been
-    closed in the meantime; closing it once more afterwards ends them.
+    A connection that is still being made goes on after aiortc has closed it: aioice starts its endless consent
+    checks (RFC 7675) when its candidate checks succeed, and a handshake that ends just then starts receivers and
+    senders that nobody would stop. Such a connection is closed once more a moment later.
     """
-    transports = {transceiver.receiver.transport.transport for transceiver in pc.getTransceivers()}
-    checking = [transport for transport in transports if transport.state == "checking"]
+    transceivers = pc.getTransceivers()
+    transports = {transceiver.receiver.transport for transceiver in transceivers}
+    unsettled = any(transport.state in ("new", "connecting") for transport in transports)
+    checking = [transport.transport for transport in transports if transport.transport.state == "checking"]
     await pc.close()
-    if checking:
-        await asyncio.sleep(_ICE_STEP_S)
-        for transport in checking:
-            await transport._connection.close()
+    if not unsettled:
+        return
+    await asyncio.sleep(_SETTLE_S)
+    for transceiver in transceivers:
+        await transceiver.stop()
+    for transport in transports:
+        await transport.stop()
+    for ice in checking:
+        await ice._connection.close()
