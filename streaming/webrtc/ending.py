@@ -11,9 +11,9 @@ _SETTLE_S = 0.05
 async def close_connection(pc: RTCPeerConnection) -> None:
     """Close a connection in whatever state it is; closing it again does nothing.
 
-    A connection that is still being made goes on after aiortc has closed it: aioice starts its endless consent
-    checks (RFC 7675) when its candidate checks succeed, and a handshake that ends just then starts receivers and
-    senders that nobody would stop. Such a connection is closed once more a moment later.
+    A connection that is still being made goes on after aiortc has closed it: aioice starts its endless
+    consent checks (RFC 7675) when its candidate checks succeed, and a handshake that ends just then starts
+    receivers and senders that nobody would stop. Such a connection is closed once more a moment later.
     """
     transceivers = pc.getTransceivers()
     transports = {transceiver.receiver.transport for transceiver in transceivers}

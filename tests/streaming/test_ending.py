@@ -26,9 +26,9 @@ async def test_nothing_stays_of_a_connection_closed_in_its_handshake(turns: int)
     before = asyncio.all_tasks()
     sender, receiver = await being_made()
     transport = receiver.getTransceivers()[0].receiver.transport
-    async with asyncio.timeout(10):
-        while transport.state == "new":
-            await asyncio.sleep(0)
+    begun = asyncio.Event()
+    transport.once("statechange", begun.set)
+    await asyncio.wait_for(begun.wait(), 10)
     for _ in range(turns):
         await asyncio.sleep(0)
     await close_connection(receiver)
