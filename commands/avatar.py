@@ -1,6 +1,7 @@
 """`koubo avatar`: presenters on this machine."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -36,17 +37,19 @@ def avatar_prepare(
     matte: Annotated[
         Path | None, typer.Option(help="A grey video of the same length, white where the person is.")
     ] = None,
-    consent: Annotated[str, typer.Option(help="Who consented to what.")] = "",
+    consent: Annotated[str, typer.Option(help="What the person who is shown agreed to.")] = "",
     credits: Annotated[str, typer.Option(help="Who made it.")] = "",
 ) -> None:
     """Make a presenter's package from an anchor video."""
+    from engine.anchor.card import Consent
     from engine.anchor.matte import MatteVideo
     from engine.anchor.mediapipe_tracker import MediaPipeTracker
     from engine.anchor.prepare import AvatarFacts, prepare
 
     if loop not in ("forward", "pingpong"):
         raise KouboError(f"There is no loop called {loop}; choose forward or pingpong.")
-    facts = AvatarFacts({"en": title or name, "zh": title_zh or title or name}, licence, consent, credits)
+    agreed = Consent("person", title or name, consent, date.today().isoformat()) if consent else None
+    facts = AvatarFacts({"en": title or name, "zh": title_zh or title or name}, licence, agreed, credits)
     with progress("pictures") as bar, MediaPipeTracker() as tracker:
         folder = prepare(
             video, name, output, mouth or shipped_mouth("lite192"), tracker,

@@ -50,8 +50,8 @@ class LiveAvatar:
         self._avatar = avatar
         self._features = features
         self._mouth = mouth
-        self._walk = AnchorWalk(avatar.frames, avatar.card.loop)
-        self._paster = Paster(avatar.mask)
+        self._walk = AnchorWalk(avatar.card.idle.frames, avatar.card.idle.loop)
+        self._paster = Paster(avatar.mask(0))
         self._speech = SpeechBuffer()
         self._lock = threading.Lock()
         self._index = 0

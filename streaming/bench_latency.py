@@ -21,8 +21,8 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from numpy.typing import NDArray
 
-from engine.anchor.card import AvatarCard, read_card
-from engine.anchor.package import ANCHOR, find_avatar
+from engine.anchor.card import ANCHOR, AvatarCard, read_card
+from engine.anchor.package import find_avatar
 from engine.errors import KouboError
 from engine.picture.video import read_i420
 from streaming.bench_server import Server, running_server, server_command

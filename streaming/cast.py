@@ -11,10 +11,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from engine.anchor.card import read_card
+from engine.anchor.card import ANCHOR, read_card
 from engine.anchor.crop import Picture
 from engine.anchor.matte import Mattes
-from engine.anchor.package import ANCHOR, Avatar, find_avatar, list_avatars
+from engine.anchor.package import Avatar, find_avatar, list_avatars
 from engine.errors import AvatarError
 from engine.live import LiveAvatar, Tick
 from engine.mouth.features import AnchorFeatures

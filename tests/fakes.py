@@ -8,9 +8,8 @@ import av
 import cv2
 import numpy as np
 
-from engine.anchor.card import AvatarCard, write_card
-from engine.anchor.crop import Picture, Points, crop_from_landmarks, face_mask
-from engine.anchor.package import ANCHOR, MASK
+from engine.anchor.card import ANCHOR, IDLE, AvatarCard, Clip, Consent, write_card
+from engine.anchor.crop import Picture, Points, crop_from_landmarks, mouth_outline
 from engine.anchor.tracker import Face
 from engine.mouth.runtime import Features
 from engine.picture.video import VideoWriter
@@ -141,21 +140,21 @@ def make_avatar(folder: Path, name: str = "fake") -> Path:
             video.write(to_i420(paint_face(width, height, seed=number)))
     landmarks = fake_landmarks(width, height)
     crop = crop_from_landmarks(landmarks)
-    cv2.imwrite(str(package / MASK), np.rint(face_mask(landmarks, crop, SIZE) * 255).astype(np.uint8))
+    crops = tuple(replace(crop, angle=0.002 * k) for k in range(FRAMES))
+    outline = tuple(float(value) for value in mouth_outline(landmarks, crop).ravel())
     write_card(
         package,
         AvatarCard(
             name=name,
             title={"en": "Fake", "zh": "假人"},
             size=FRAME_SIZE,
-            loop="pingpong",
-            crops=tuple(replace(crop, angle=0.002 * k) for k in range(FRAMES)),
+            clips=(Clip(IDLE, "idle", ANCHOR, "pingpong", crops, (outline,) * FRAMES, (1.0,) * FRAMES),),
             crop_size=SIZE,
             mouth_box=(0.35, 0.5, 0.65, 0.66),
             mouth="mouth",
             model="fake",
             licence="CC0-1.0",
-            consent="drawn by a program",
+            consent=Consent("rendered", "a program", "nobody is shown", "2026-01-31"),
             credits="",
         ),
     )

@@ -24,7 +24,7 @@ def presenter(request: pytest.FixtureRequest) -> Avatar:
 def test_a_presenter_is_eleven_seconds_of_720p_square(presenter: Avatar) -> None:
     assert presenter.size == (720, 720)
     assert 250 <= presenter.frames <= 300
-    assert presenter.card.loop == "forward"
+    assert presenter.card.idle.loop == "forward"
 
 
 def test_the_loop_closes_without_a_jump(presenter: Avatar) -> None:
@@ -43,7 +43,9 @@ def test_the_crop_does_not_tremble(presenter: Avatar) -> None:
 
 def test_licence_consent_and_credits_are_told(presenter: Avatar) -> None:
     assert presenter.card.licence == "MIT"
-    assert "no real person" in presenter.card.consent
+    assert presenter.card.consent is not None
+    assert presenter.card.consent.shown == "rendered"
+    assert "no real person" in presenter.card.consent.statement
     assert "Tiffany Do" in presenter.card.credits
     assert "Tiffany Do" in (ROOT / "NOTICE").read_text()
 
@@ -55,7 +57,7 @@ def test_silence_leaves_the_mouth_as_it_is(presenter: Avatar) -> None:
     for index in (0, 100, 200):
         painted = mouth.decode(silent, [features[index]])[0]
         idle = presenter.face(index)
-        worn = presenter.mask > 0.5
+        worn = presenter.mask(index) > 0.5
         assert np.abs(painted.astype(int) - idle)[worn].mean() < 6
 
 

@@ -152,7 +152,7 @@ def present(
         )  # fmt: skip
         render(avatar, cut, folder / "live.mp4", mouth=mouth, label=None)
         walk = write_idle(avatar, samples, folder / "anchor.mp4")
-        place = Place([avatar.card.crops[frame] for frame in walk], avatar.mask)
+        place = Place([avatar.card.crops[frame] for frame in walk], avatar.mask(0))
         recordings.append(
             Recording(file.stem, folder / "video.mp4", folder / "live.mp4", folder / "anchor.mp4", place)
         )
@@ -184,7 +184,7 @@ def paired(
 
 def write_idle(avatar: Avatar, samples: Samples, output: Path) -> list[int]:
     """The untouched idle loop with the sound `samples`, as long as it; returns its anchor frame numbers."""
-    walk = AnchorWalk(avatar.frames, avatar.card.loop)
+    walk = AnchorWalk(avatar.card.idle.frames, avatar.card.idle.loop)
     frames = [next(walk) for _ in range(-(-samples.size // SAMPLES_PER_TICK))]
     with VideoWriter(output, avatar.size, sound=True) as video:
         for tick, frame in enumerate(frames):

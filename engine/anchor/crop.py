@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float32]
 Mask = NDArray[np.float32]
+Outline = NDArray[np.float32]
+"""(OUTLINE_POINTS, 2): points around the closed-mouth lower face, shares of the crop's side."""
 
 SIDE = 1.45
 """Side of the square, in units of the distance from the eye line to the chin."""
@@ -35,6 +37,7 @@ _CHIN = (148, 152, 377)
 _MIDDLE = (2, 152, 172, 397)  # nose base, chin, both corners of the jaw: the lower half's middle
 _JAW = (58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288)
 _CHEEKS = (205, 4, 425)
+OUTLINE_POINTS = len(_CHEEKS) + len(_JAW)
 _JAW_DROP = 0.20  # room below the closed chin for an open jaw, in eye line to chin distances
 _JAW_WIDEN = 1.08
 _FEATHER = 0.035  # Gaussian sigma of the mask's edge, share of the side
@@ -146,18 +149,24 @@ def input_mask(size: int, top: float = MASK_TOP) -> NDArray[np.bool_]:
     return mask
 
 
-def face_mask(landmarks: Points, crop: Crop, size: int) -> Mask:
+def mouth_outline(landmarks: Points, crop: Crop) -> Outline:
+    """The lower face of one closed-mouth face, float32 (OUTLINE_POINTS, 2), shares of the crop's side: first
+    cheek, nose, cheek, then the jaw from ear to ear.
+    """
+    return crop.to_crop(landmarks[[*_CHEEKS, *_JAW]], 1)
+
+
+def outline_mask(outline: Outline, size: int) -> Mask:
     """The paste mask of one closed-mouth face: float32 (size, size) in [0, 1], in crop coordinates.
 
     One over the mouth, the lower nose, the lower cheeks, the jaw and the room below it that an open jaw
     reaches; feathered to zero where `input_mask` leaves the crop visible, so that no seam can show.
     """
-    points = crop.to_crop(landmarks, size)
-    jaw = points[list(_JAW)]
-    jaw[:, 0] = (jaw[:, 0] - jaw[:, 0].mean()) * _JAW_WIDEN + jaw[:, 0].mean()
+    cheeks, jaw = np.split(outline * size, [len(_CHEEKS)])
+    middle = float(jaw[:, 0].mean())
+    jaw = np.column_stack([(jaw[:, 0] - middle) * _JAW_WIDEN + middle, jaw[:, 1]])
     dropped = jaw + np.array([0, _JAW_DROP * size / SIDE], dtype=np.float32) * _depth(jaw)
-    outline = np.concatenate([points[list(_CHEEKS)], jaw, dropped])
-    hull = cv2.convexHull(outline.astype(np.float32))
+    hull = cv2.convexHull(np.concatenate([cheeks, jaw, dropped]).astype(np.float32))
     mask = np.zeros((size, size), dtype=np.float32)
     # Continuous coordinates to cv2's pixel centres, in 1/16 pixel.
     corners = np.rint((hull - 0.5) * 16).astype(np.int32)
@@ -167,6 +176,11 @@ def face_mask(landmarks: Points, crop: Crop, size: int) -> Mask:
     down = _rise(size, MASK_TOP) * _rise(size, MASK_MARGIN)[::-1]
     feathered: Mask = mask * down[:, None] * across[None, :]
     return feathered
+
+
+def face_mask(landmarks: Points, crop: Crop, size: int) -> Mask:
+    """The paste mask of one closed-mouth face from its landmarks; see `outline_mask`."""
+    return outline_mask(mouth_outline(landmarks, crop), size)
 
 
 def _depth(jaw: Points) -> Points:

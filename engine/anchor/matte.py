@@ -1,7 +1,7 @@
 """The matte of an avatar: which pixels of its anchor are the presenter, for a clear background.
 
-`matte.mp4` in a package is optional: a grey video, one picture a frame of the anchor, white where the
-presenter is.
+The matte of a clip is optional: a grey video beside it, one picture a frame, white where the presenter is.
+Either all clips of a package have one or none is used.
 """
 
 import threading
@@ -20,8 +20,6 @@ from engine.anchor.crop import Picture
 from engine.errors import AvatarError, BadMediaError
 from engine.picture.video import read_i420, read_rgb
 from engine.picture.yuv import Frame, planes
-
-MATTE = "matte.mp4"
 
 _SURE = 245
 """From here on (96 % of 255) a pixel's colour is the presenter's own, without the wall behind."""
@@ -81,7 +79,7 @@ class Mattes:
 
     def __init__(self, folder: Path, card: AvatarCard) -> None:
         """Look at `folder`'s matte without decoding it. Raises AvatarError when it does not fit."""
-        self._path = folder / MATTE
+        self._folder = folder
         self._card = card
         self._packed: list[bytes] = []
         self._lock = threading.Lock()
@@ -100,27 +98,32 @@ class Mattes:
         return np.frombuffer(zlib.decompress(self._packed[frame]), np.uint8).reshape(height, width)
 
     def _check(self) -> None:
-        try:
-            with av.open(str(self._path)) as container:
-                video = next(iter(container.streams.video), None)
-                found = (video.frames, video.width, video.height) if video else (0, 0, 0)
-        except av.error.FFmpegError as error:
-            raise self._damaged(f"{MATTE} cannot be read ({error.strerror})") from error
-        wanted = (self._card.frames, *self._card.size)
-        if found != wanted:
-            raise self._damaged(
-                f"{MATTE} holds {found[0]} pictures of {found[1]}x{found[2]}, its anchor "
-                f"{wanted[0]} of {wanted[1]}x{wanted[2]}"
-            )
+        for clip in self._card.clips:
+            name = clip.matte_file
+            try:
+                with av.open(str(self._folder / name)) as container:
+                    video = next(iter(container.streams.video), None)
+                    found = (video.frames, video.width, video.height) if video else (0, 0, 0)
+            except av.error.FFmpegError as error:
+                raise self._damaged(f"{name} cannot be read ({error.strerror})") from error
+            wanted = (clip.frames, *self._card.size)
+            if found != wanted:
+                raise self._damaged(
+                    f"{name} holds {found[0]} pictures of {found[1]}x{found[2]}, its anchor "
+                    f"{wanted[0]} of {wanted[1]}x{wanted[2]}"
+                )
 
     def _read(self) -> list[bytes]:
-        try:
-            luma = (planes(frame)[0] for frame in read_i420(self._path))
-            packed = [zlib.compress(_FROM_VIDEO[plane].tobytes(), 1) for plane in luma]
-        except BadMediaError as error:
-            raise self._damaged(str(error)) from error
-        if len(packed) != self._card.frames:
-            raise self._damaged(f"{MATTE} breaks off after {len(packed)} pictures")
+        packed = []
+        for clip in self._card.clips:
+            before = len(packed)
+            try:
+                for frame in read_i420(self._folder / clip.matte_file):
+                    packed.append(zlib.compress(_FROM_VIDEO[planes(frame)[0]].tobytes(), 1))
+            except BadMediaError as error:
+                raise self._damaged(str(error)) from error
+            if len(packed) - before != clip.frames:
+                raise self._damaged(f"{clip.matte_file} breaks off after {len(packed) - before} pictures")
         return packed
 
     def _damaged(self, what: str) -> AvatarError:
@@ -130,8 +133,9 @@ class Mattes:
 
 
 def find_mattes(folder: Path, card: AvatarCard) -> Mattes | None:
-    """The mattes of the package in `folder`, None where it has none. Raises AvatarError."""
-    return Mattes(folder, card) if (folder / MATTE).is_file() else None
+    """The mattes of the package in `folder`, None where a clip has none. Raises AvatarError."""
+    whole = all((folder / clip.matte_file).is_file() for clip in card.clips)
+    return Mattes(folder, card) if whole else None
 
 
 def cut_out(picture: Frame, matte: Plane) -> Frame:

@@ -1,5 +1,5 @@
-"""An avatar is a folder: avatar.json, anchor.mp4, mask.png, a trained mouth of its own or shared, and perhaps
-matte.mp4.
+"""An avatar is a folder: avatar.json, anchor.mp4 and further clips, a trained mouth of its own or shared, and
+perhaps mattes. Packages of schema 1 hold one mask.png for all frames.
 """
 
 import os
@@ -9,25 +9,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.anchor.card import CARD, AvatarCard, read_card
-from engine.anchor.crop import Mask, Picture, extract
+from engine.anchor.card import CARD, AvatarCard, Clip, read_card
+from engine.anchor.crop import Mask, Picture, extract, outline_mask
 from engine.anchor.matte import Mattes, find_mattes
 from engine.errors import AvatarError, BadMediaError
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
 from engine.picture.video import read_i420
 from engine.picture.yuv import Frame, to_rgb
 
-ANCHOR = "anchor.mp4"
 MASK = "mask.png"
 _PACKAGED = Path(__file__).resolve().parents[2] / "avatars"
 
 
 class Avatar:
-    """A loaded avatar: its card, its decoded anchor frames and the mask its mouth is pasted with.
+    """A loaded avatar: its card and the decoded frames of all its clips, counted through.
 
-    `mask` is float32 (crop_size, crop_size) in [0, 1]; `mouth` the folder of the trained mouth; `mattes` for
-    a clear background, None where the package has none. Frames are kept as decoded I420; face crops are cut
-    once, when first asked for. Safe to share between threads.
+    `one_mask` float32 (crop_size, crop_size) in [0, 1], None where each frame has its own; `mouth` the folder
+    of the trained mouth; `mattes` for a clear background, None where the package has none. Frames are kept as
+    decoded I420; face crops are cut once, when first asked for. Safe to share between threads.
     """
 
     def __init__(
@@ -35,15 +34,15 @@ class Avatar:
         folder: Path,
         card: AvatarCard,
         frames: list[Frame],
-        mask: Mask,
+        one_mask: Mask | None,
         mouth: Path,
         mattes: Mattes | None = None,
     ) -> None:
         self.folder = folder
         self.card = card
-        self.mask = mask
         self.mouth = mouth
         self.mattes = mattes
+        self._one_mask = one_mask
         self._frames = frames
         self._faces: dict[int, Picture] = {}
         self._lock = threading.Lock()
@@ -54,7 +53,9 @@ class Avatar:
         card = read_card(folder)
         mouth = _mouth_folder(folder, card)
         mattes = find_mattes(folder, card)
-        return cls(folder, card, _read_frames(folder, card), _read_mask(folder, card), mouth, mattes)
+        frames = [frame for clip in card.clips for frame in _read_frames(folder, card, clip)]
+        one_mask = None if card.outlines else _read_mask(folder, card)
+        return cls(folder, card, frames, one_mask, mouth, mattes)
 
     @property
     def name(self) -> str:
@@ -84,6 +85,13 @@ class Avatar:
         """Anchor frame `index` as RGB uint8 (h, w, 3)."""
         return to_rgb(self._frames[index])
 
+    def mask(self, index: int) -> Mask:
+        """What the mouth is pasted with in frame `index`: float32 (crop_size, crop_size) in [0, 1]."""
+        if self._one_mask is not None:
+            return self._one_mask
+        outline = np.array(self.card.outlines[index], np.float32).reshape(-1, 2)
+        return outline_mask(outline, self.crop_size)
+
     def face(self, index: int) -> Picture:
         """The mouth's crop of frame `index`, RGB uint8 (crop_size, crop_size, 3); shared, so read-only."""
         with self._lock:
@@ -94,23 +102,23 @@ class Avatar:
             return self._faces[index]
 
 
-def _read_frames(folder: Path, card: AvatarCard) -> list[Frame]:
+def _read_frames(folder: Path, card: AvatarCard, clip: Clip) -> list[Frame]:
     width, height = card.size
     frames: list[Frame] = []
     try:
-        for frame in read_i420(folder / ANCHOR):
+        for frame in read_i420(folder / clip.file):
             frame.flags.writeable = False
             frames.append(frame)
     except BadMediaError as error:
         raise AvatarError(f"The avatar {card.name} is damaged: {error}") from error
-    if len(frames) != card.frames:
+    if len(frames) != clip.frames:
         raise AvatarError(
-            f"The avatar {card.name} is damaged: {ANCHOR} holds {len(frames)} pictures, {CARD} says "
-            f"{card.frames}; prepare it again."
+            f"The avatar {card.name} is damaged: {clip.file} holds {len(frames)} pictures, {CARD} says "
+            f"{clip.frames}; prepare it again."
         )
     if frames[0].shape != (height * 3 // 2, width):
         raise AvatarError(
-            f"The avatar {card.name} is damaged: {ANCHOR} has another size than {width}x{height}; "
+            f"The avatar {card.name} is damaged: {clip.file} has another size than {width}x{height}; "
             "prepare it again."
         )
     return frames

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.anchor.card import AvatarCard, write_card
-from engine.anchor.crop import Crop, Mask, Picture, Points, crop_from_landmarks, face_mask, smooth_crops
-from engine.anchor.matte import MATTE, Matter
-from engine.anchor.package import ANCHOR, MASK
+from engine.anchor.card import ANCHOR, IDLE, MATTE, AvatarCard, Clip, Consent, write_card
+from engine.anchor.crop import Crop, Picture, Points, crop_from_landmarks, mouth_outline, smooth_crops
+from engine.anchor.matte import Matter
 from engine.anchor.tracker import FaceTracker
 from engine.anchor.walk import Loop
 from engine.errors import AvatarError, NoFaceError
@@ -40,7 +39,7 @@ class AvatarFacts:
 
     title: dict[str, str] = field(default_factory=dict)
     licence: str = "all rights reserved"
-    consent: str = ""
+    consent: Consent | None = None
     credits: str = ""
 
 
@@ -105,13 +104,20 @@ def _fill(
     tracked = _track(video, package, tracker, matter, progress)
     landmarks = _bridge_gaps(tracked.landmarks, video)
     crops = smooth_crops([crop_from_landmarks(points) for points in landmarks], loop=loop == "forward")
-    _write_mask(package / MASK, _mean_mask(landmarks, crops, crop_size))
+    clip = Clip(
+        IDLE,
+        "idle",
+        ANCHOR,
+        loop,
+        tuple(crops),
+        tuple(_outline(points, crop) for points, crop in zip(landmarks, crops, strict=True)),
+        (1.0,) * len(crops),
+    )
     card = AvatarCard(
         name=package.name,
         title=facts.title or {"en": package.name, "zh": package.name},
         size=tracked.size,
-        loop=loop,
-        crops=tuple(crops),
+        clips=(clip,),
         crop_size=crop_size,
         mouth_box=_mouth_box(landmarks, crops),
         mouth=_place_mouth(mouth, package),
@@ -181,20 +187,8 @@ def _bridge_gaps(landmarks: Sequence[Points | None], video: Path) -> list[Points
     return list(filled.astype(np.float32).reshape(len(landmarks), *stack.shape[1:]))
 
 
-def _mean_mask(landmarks: Sequence[Points], crops: Sequence[Crop], size: int) -> Mask:
-    """One mask for all frames: the crop already follows the head, what remains moves by a pixel or two."""
-    mean = np.mean([face_mask(p, c, size) for p, c in zip(landmarks, crops, strict=True)], axis=0)
-    return np.asarray(mean, np.float32)
-
-
-def _write_mask(path: Path, mask: Mask) -> None:
-    grey = np.rint(mask * 255).astype(np.uint8)
-    ok, data = cv2.imencode(".png", grey)
-    if not ok:
-        raise AvatarError(
-            f"The paste mask {path} could not be encoded; install opencv-python-headless again."
-        )
-    path.write_bytes(data.tobytes())
+def _outline(landmarks: Points, crop: Crop) -> tuple[float, ...]:
+    return tuple(float(value) for value in mouth_outline(landmarks, crop).ravel())
 
 
 def _mouth_box(landmarks: Sequence[Points], crops: Sequence[Crop]) -> tuple[float, float, float, float]:

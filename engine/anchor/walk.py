@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-Loop = Literal["forward", "pingpong"]
+Loop = Literal["forward", "pingpong", "once"]
 
 
 class AnchorWalk:

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.anchor.card import read_card
-from engine.anchor.package import ANCHOR
+from engine.anchor.card import ANCHOR, read_card
 from engine.errors import KouboError
 from engine.picture.video import read_i420
 from engine.picture.yuv import to_i420

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from engine.anchor.card import read_card
-from engine.anchor.matte import MATTE, find_mattes
+from engine.anchor.card import MATTE, read_card
+from engine.anchor.matte import find_mattes
 from engine.live import Tick
 from engine.picture.label import LabelStyle, label_for
 from engine.picture.video import VideoWriter

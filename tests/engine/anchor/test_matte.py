@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.anchor.matte import MATTE, Mattes, MatteVideo, Plane, cut_out, find_mattes, stack
+from engine.anchor.card import MATTE
+from engine.anchor.matte import Mattes, MatteVideo, Plane, cut_out, find_mattes, stack
 from engine.anchor.package import Avatar, find_avatar
 from engine.anchor.prepare import prepare
 from engine.errors import AvatarError, BadMediaError

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from engine.anchor import package
 from engine.anchor.card import CARD, read_card, write_card
 from engine.anchor.crop import extract
-from engine.anchor.package import Avatar, find_avatar, list_avatars
+from engine.anchor.package import MASK, Avatar, find_avatar, list_avatars
 from engine.errors import AvatarError
 from engine.mouth.sheet import read_sheet
 from tests.fakes import FRAME_SIZE, FRAMES, SIZE, paint_face
@@ -32,8 +33,8 @@ def test_loads_frames_mask_and_faces(avatar: Avatar) -> None:
     width, height = FRAME_SIZE
     assert avatar.frame(0).shape == (height * 3 // 2, width)
     assert np.abs(avatar.rgb(3).astype(int) - paint_face(width, height, seed=3)).mean() < 4
-    assert avatar.mask.shape == (SIZE, SIZE)
-    assert avatar.mask.max() == 1
+    assert avatar.mask(0).shape == (SIZE, SIZE)
+    assert avatar.mask(0).max() > 0.95
     np.testing.assert_array_equal(avatar.face(2), extract(avatar.rgb(2), avatar.card.crops[2], SIZE))
     assert avatar.face(2) is avatar.face(2)
 
@@ -64,6 +65,34 @@ def change(**fields: Any) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         card = json.loads((folder / CARD).read_text())
         (folder / CARD).write_text(json.dumps({**card, **fields}))
+
+    return apply
+
+
+def change_clip(**fields: Any) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        clip = json.loads((folder / CARD).read_text())["clips"][0]
+        change(clips=[{**clip, **fields}])(folder)
+
+    return apply
+
+
+def old_card(folder: Path) -> None:
+    """Make the package in `folder` one of schema 1."""
+    card = json.loads((folder / CARD).read_text())
+    (clip,) = card.pop("clips")
+    clip.pop("outlines")
+    clip.pop("shares")
+    (folder / CARD).write_text(
+        json.dumps({**card, **clip, "name": card["name"], "schema": 1, "consent": "drawn"})
+    )
+    cv2.imwrite(str(folder / MASK), np.full((SIZE, SIZE), 200, np.uint8))
+
+
+def old(damage: Callable[[Path], None]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        old_card(folder)
+        damage(folder)
 
     return apply
 
@@ -102,17 +131,27 @@ def cut(name: str) -> Callable[[Path], None]:
         (overwrite(CARD, b"{"), "damaged"),
         (overwrite(CARD, b"\xff\xfe\x00"), "damaged"),
         (overwrite(CARD, b"[]"), "no JSON object"),
-        (change(schema=2), "schema 2"),
+        (change(schema=3), "schema 3"),
         (change(fps=30), "fps is 30"),
-        (change(loop="sideways"), "sideways"),
+        (change_clip(loop="sideways"), "sideways"),
         (change(size=[161, 192]), "odd"),
         (change(size=[160]), "damaged"),
         (change(size="big"), "size"),
-        (change(crops=[]), "0 crops"),
-        (change(frames=9), "10 crops for 9"),
-        (change(crops=[[1, 2, 3]] * FRAMES), "damaged"),
-        (change(crops=[[1, 2, float("nan"), 0]] * FRAMES), "crops holds nan"),
-        (change(crops=[[1, 2, 0, 0]] * FRAMES), "side 0"),
+        (change_clip(crops=[]), "0 crops"),
+        (change_clip(frames=9), "10 crops for 9"),
+        (change_clip(crops=[[1, 2, 3]] * FRAMES), "damaged"),
+        (change_clip(crops=[[1, 2, float("nan"), 0]] * FRAMES), "crops holds nan"),
+        (change_clip(crops=[[1, 2, 0, 0]] * FRAMES), "side 0"),
+        (change_clip(outlines=[[0.5] * 35] * FRAMES), "18 points"),
+        (change_clip(outlines=[[0.5] * 36] * 3), "3 outlines"),
+        (change_clip(shares=[1.5] * FRAMES), "share is 1.5"),
+        (change_clip(kind="talking"), "begin with an idle one"),
+        (change_clip(kind="dance"), "dance"),
+        (change_clip(name="../up"), "lower-case"),
+        (change_clip(file="../../anchor.mp4"), "not in anchor.mp4"),
+        (change(clips=[]), "begin with an idle one"),
+        (change(consent={"shown": "person", "by": "", "statement": "x", "on": "2026-01-31"}), "nobody"),
+        (change(consent={"shown": "person", "by": "I", "statement": "x", "on": "soon"}), "soon"),
         (change(crop_size=True), "crop_size"),
         (change(title="Fake"), "title"),
         (change(licence=None), "licence is no text"),
@@ -120,11 +159,14 @@ def cut(name: str) -> Callable[[Path], None]:
         (remove("anchor.mp4"), "anchor.mp4"),
         (overwrite("anchor.mp4", b"no video"), "anchor.mp4"),
         (cut("anchor.mp4"), "damaged"),
-        (change(crops=[[80, 110, 90, 0]] * 4, frames=4), "holds 10 pictures"),
+        (
+            change_clip(crops=[[80, 110, 90, 0]] * 4, frames=4, outlines=[], shares=[1] * 4),
+            "holds 10 pictures",
+        ),
         (change(size=[192, 160]), "another size"),
-        (remove("mask.png"), "mask.png"),
-        (overwrite("mask.png", b"no picture"), "mask.png"),
-        (change(crop_size=96), "mask.png|mouth draws"),
+        (old(remove("mask.png")), "mask.png"),
+        (old(overwrite("mask.png", b"no picture")), "mask.png"),
+        (old(change(crop_size=96)), "mask.png|mouth draws"),
         (change(mouth="../../mouth"), "outside"),
         (change(mouth="/etc"), "outside"),
         (change(mouth="elsewhere"), "lacks"),
@@ -140,6 +182,15 @@ def test_damage_is_told_in_one_sentence(copy: Path, damage: Callable[[Path], Non
     with pytest.raises(AvatarError, match=says) as caught:
         Avatar.load(copy)
     assert "\n" not in str(caught.value)
+
+
+def test_a_package_of_schema_1_is_read_as_one_idle_clip(copy: Path, avatar: Avatar) -> None:
+    old_card(copy)
+    read = Avatar.load(copy)
+    assert [clip.name for clip in read.card.clips] == ["idle"]
+    assert (read.card.idle.loop, read.card.crops) == ("pingpong", avatar.card.crops)
+    assert read.card.consent is None
+    np.testing.assert_allclose(read.mask(4), 200 / 255, atol=1e-6)
 
 
 def test_a_mouth_without_a_sheet_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.anchor.card import Consent
 from engine.anchor.crop import Picture
 from engine.anchor.mediapipe_tracker import MediaPipeTracker
 from engine.anchor.package import Avatar
@@ -36,21 +37,22 @@ def faces(count: int) -> list[Picture]:
     return [paint_face(160, 192, seed=k) for k in range(count)]
 
 
+GIVEN = Consent("person", "Me", "I agree.", "2026-01-31")
 EMPTY = np.full((192, 160, 3), 30, np.uint8)
 
 
 def test_a_video_becomes_a_package_that_loads(tmp_path: Path, mouth: Path) -> None:
     video = film(tmp_path / "me.mp4", faces(30))
     told: list[int] = []
-    facts = AvatarFacts(title={"en": "Me"}, licence="mine", consent="given", credits="by me")
+    facts = AvatarFacts(title={"en": "Me"}, licence="mine", consent=GIVEN, credits="by me")
     made = prepare(
         video, "me", tmp_path / "out", mouth, FakeTracker(), loop="forward", facts=facts, progress=told.append
     )
     assert made == tmp_path / "out" / "me"
     avatar = Avatar.load(made)
-    assert (avatar.frames, avatar.size, avatar.card.loop) == (30, (160, 192), "forward")
+    assert (avatar.frames, avatar.size, avatar.card.idle.loop) == (30, (160, 192), "forward")
     assert avatar.card.title == {"en": "Me"}
-    assert (avatar.card.licence, avatar.card.consent, avatar.card.credits) == ("mine", "given", "by me")
+    assert (avatar.card.licence, avatar.card.consent, avatar.card.credits) == ("mine", GIVEN, "by me")
     assert avatar.mouth == made.resolve() / "mouth"
     left, top, right, bottom = avatar.card.mouth_box
     assert 0.3 < left < 0.5 < right < 0.7
