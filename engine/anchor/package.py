@@ -157,8 +157,22 @@ def _mouth_folder(folder: Path, card: AvatarCard) -> Path:
 
 def avatar_roots() -> list[Path]:
     """Where avatars are looked for: the shipped ones, each folder of KOUBO_AVATARS, the user's own."""
-    named = [Path(part) for part in os.environ.get("KOUBO_AVATARS", "").split(os.pathsep) if part]
-    return [_PACKAGED, *named, Path.home() / ".local" / "share" / "koubo" / "avatars"]
+    return [_PACKAGED, *_named_roots(), _home_root()]
+
+
+def own_avatars() -> Path:
+    """Where new avatars are written: the first folder of KOUBO_AVATARS, else the user's own. It may be missing
+    yet.
+    """
+    return (*_named_roots(), _home_root())[0]
+
+
+def _named_roots() -> list[Path]:
+    return [Path(part) for part in os.environ.get("KOUBO_AVATARS", "").split(os.pathsep) if part]
+
+
+def _home_root() -> Path:
+    return Path.home() / ".local" / "share" / "koubo" / "avatars"
 
 
 def list_avatars() -> list[str]:

@@ -1,6 +1,7 @@
 """Avatar packages: loading, finding, and every kind of damage."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from engine.anchor import package
 from engine.anchor.card import CARD, read_card, write_card
 from engine.anchor.crop import extract
-from engine.anchor.package import MASK, Avatar, find_avatar, list_avatars
+from engine.anchor.package import MASK, Avatar, find_avatar, list_avatars, own_avatars
 from engine.errors import AvatarError
 from engine.mouth.sheet import read_sheet
 from tests.fakes import FRAME_SIZE, FRAMES, SIZE, paint_face
@@ -221,3 +222,13 @@ def test_no_avatar_at_all_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.delenv("KOUBO_AVATARS", raising=False)
     with pytest.raises(AvatarError, match="none is installed"):
         find_avatar("ada")
+
+
+def test_new_avatars_go_to_the_first_named_folder_else_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KOUBO_AVATARS", raising=False)
+    assert own_avatars() == tmp_path / ".local" / "share" / "koubo" / "avatars"
+    monkeypatch.setenv("KOUBO_AVATARS", os.pathsep.join(["", "/first", "/second"]))
+    assert own_avatars() == Path("/first")
