@@ -1,5 +1,11 @@
 """The errors a user can act on. Their text is one sentence: what is wrong, what to do."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.anchor.checks import Finding
+
 
 class KouboError(Exception):
     """Base of every error that is the user's to solve; shown without a traceback."""
@@ -7,6 +13,18 @@ class KouboError(Exception):
 
 class BadMediaError(KouboError):
     """A sound or video file cannot be used."""
+
+
+class NoPictureError(BadMediaError):
+    """A file that should be a video holds no picture."""
+
+
+class FootageError(KouboError):
+    """Footage that no avatar can be made of; `findings` say why, advice included."""
+
+    def __init__(self, findings: "Sequence[Finding]") -> None:
+        self.findings = tuple(findings)
+        super().__init__(" ".join(f.sentence for f in findings if f.severity == "problem"))
 
 
 class AvatarError(KouboError):
