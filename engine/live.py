@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.anchor.card import IDLE, Clip
+from engine.anchor.director import Director
 from engine.anchor.package import Avatar
-from engine.anchor.walk import AnchorWalk
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.runtime import MouthRuntime
 from engine.picture.paste import Paster
@@ -28,7 +29,10 @@ class Tick:
     (640,) mono at 16 kHz. `speaking`: somebody speaks now or within the look-ahead. `mouth_late`: the speech
     of this tick had begun but did not arrive in time, so the tick is silent and idle. `position`: where this
     tick's sound ends on the line of all pushed speech (what `LiveAvatar.push` returns is on it).
-    `frame`: number of the anchor's frame in the picture.
+    `frame`: number of the anchor's frame in the picture, of the clip named `clip`. While one clip fades into
+    another, `other` is a frame of the one that is left, and `other_share` in [0, 1] what it still has of the
+    picture. `avatar`: its presenter's name. For some ticks after a `recast`, `before` is the last tick of
+    the former presenter, and `before_share` what it still has of the picture.
     """
 
     index: int
@@ -38,26 +42,67 @@ class Tick:
     mouth_late: bool
     position: int = 0
     frame: int = 0
+    other: int | None = None
+    other_share: float = 0.0
+    clip: str = IDLE
+    avatar: str = ""
+    before: "Tick | None" = None
+    before_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """A presenter and all that it is drawn with."""
+
+    avatar: Avatar
+    features: AnchorFeatures
+    mouth: MouthRuntime
+    director: Director
+    paster: Paster
+
+
+def _role(avatar: Avatar, features: AnchorFeatures, mouth: MouthRuntime) -> _Role:
+    return _Role(avatar, features, mouth, Director(avatar.card.clips), Paster(avatar.mask(0)))
 
 
 class LiveAvatar:
     """One presenter that says what it is given. Same pushes between same ticks, same ticks out.
 
-    `push`, `finish`, `interrupt` and `backlog_s` may be called from another thread than `tick`.
+    Everything but `tick` may be called from another thread than `tick`, and is quick.
     """
 
     def __init__(self, avatar: Avatar, features: AnchorFeatures, mouth: MouthRuntime) -> None:
-        self._avatar = avatar
-        self._features = features
-        self._mouth = mouth
-        self._walk = AnchorWalk(avatar.card.idle.frames, avatar.card.idle.loop)
-        self._paster = Paster(avatar.mask(0))
-        self._speech = SpeechBuffer()
+        self._role = _role(avatar, features, mouth)
         self._lock = threading.Lock()
+        self._speech = SpeechBuffer()
         self._index = 0
         self._strength = 0.0
         self._fall = _RAMP
         self._flowing = False
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """What `show` can be asked for, the idle clip first."""
+        with self._lock:
+            return self._role.avatar.card.clips
+
+    def show(self, clip: str) -> bool:
+        """Ask for a clip by name; raises AvatarError for one that is not there.
+
+        A greeting or gesture is shown once, after those that wait already; an idle or talking clip becomes
+        the one of its kind. False when that changes nothing: it is on, or waits, already.
+        """
+        with self._lock:
+            return self._role.director.ask(clip)
+
+    def recast(self, avatar: Avatar, features: AnchorFeatures, mouth: MouthRuntime) -> None:
+        """Another presenter from the next tick on; what is being said goes on, clips asked for are forgotten.
+
+        Pictures have another size from then on when the avatar has.
+        """
+        role = _role(avatar, features, mouth)
+        with self._lock:
+            self._role = role
 
     @property
     def backlog_s(self) -> float:
@@ -89,7 +134,6 @@ class LiveAvatar:
 
     def tick(self) -> Tick:
         """The next 40 ms. Waits for nothing but the mouth's inference, and that only while it moves."""
-        frame = next(self._walk)
         with self._lock:
             ready, speaking = self._speech.ready, self._speech.voiced
             late = self._flowing and not ready and self._speech.backlog > 0
@@ -99,8 +143,22 @@ class LiveAvatar:
             self._flowing = (speaking if ready else late) and self._speech.backlog > 0
             self._move(speaking)
             strength = self._strength
-        picture = self._draw(frame, window, strength)
-        tick = Tick(self._index, picture, to_pcm16(sound), speaking, late, position, frame)
+            role = self._role
+            shot = role.director.next(speaking)
+        picture = self._draw(role, shot.frame, window, strength)
+        tick = Tick(
+            self._index,
+            picture,
+            to_pcm16(sound),
+            speaking,
+            late,
+            position,
+            shot.frame,
+            shot.other,
+            shot.other_share,
+            shot.clip,
+            role.avatar.name,
+        )
         self._index += 1
         return tick
 
@@ -112,10 +170,12 @@ class LiveAvatar:
             # Rounding must not leave a trace of mouth behind.
             self._strength = self._strength - self._fall if self._strength > self._fall + 1e-6 else 0.0
 
-    def _draw(self, frame: int, window: Mel, strength: float) -> Frame:
-        anchor = self._avatar.frame(frame)
+    def _draw(self, role: _Role, frame: int, window: Mel, strength: float) -> Frame:
+        """One anchor frame with its mouth."""
+        anchor = role.avatar.frame(frame)
+        strength *= role.avatar.card.shares[frame]
         if strength == 0:
             return anchor
-        patch = self._mouth.decode(window[None], [self._features[frame]])[0]
-        idle = self._avatar.face(frame)
-        return self._paster.paste(anchor, patch, self._avatar.card.crops[frame], strength, idle)
+        patch = role.mouth.decode(window[None], [role.features[frame]])[0]
+        idle = role.avatar.face(frame)
+        return role.paster.paste(anchor, patch, role.avatar.card.crops[frame], strength, idle)
