@@ -67,6 +67,23 @@ def studio_anchor(
     typer.echo(output)
 
 
+@app.command("film")
+def studio_film(
+    character: Annotated[Path, typer.Option(help="GLB character with visemes.")],
+    speech: Annotated[list[Path], typer.Option(help="English speech, any sound file; repeatable.")],
+    output: Annotated[Path, typer.Option(help="Folder for video.mp4, frames/, truth.json.")],
+    silence: Annotated[float, typer.Option(help="Seconds with a closed mouth at the start.", min=0)] = 4.0,
+    workers: Annotated[int, typer.Option(help="Browsers side by side.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Head motion and blinks.")] = 0,
+) -> None:
+    """Render footage as a streamer would film it: some silence, then recordings (resumable)."""
+    from training.studio.film import render_film
+
+    with progress("pictures") as bar:
+        render_film(character, speech, output, silence_s=silence, workers=workers, seed=seed, progress=bar)
+    typer.echo(output / "video.mp4")
+
+
 @app.command("dataset")
 def studio_dataset(
     characters: Annotated[Path, typer.Option(help="Folder of GLB characters.")],

@@ -115,11 +115,30 @@ def _render_take(
     take = take_of(samples, phones, seed)
     if motion == "anchor":
         take = in_place_of(take, idle_loop(ANCHOR_FRAMES, seed))
+    render_take(
+        character, take, samples, phones, output,
+        look=wall_of(character, look), twins=twins, workers=workers, progress=progress,
+    )  # fmt: skip
+
+
+def render_take(
+    character: Path,
+    take: Performance,
+    samples: Samples,
+    phones: Sequence[Phone],
+    output: Path,
+    *,
+    look: Look,
+    twins: bool = False,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> None:
+    """Renders a performance and its sound: frames/ (with `twins` idle/), truth.json, video.mp4 in `output`."""
     names = [_name(i) for i in range(len(take))]
     jobs = [(output / "frames" / name, take.spec(i)) for i, name in enumerate(names)]
     if twins:
         jobs += [(output / "idle" / name, take.spec(i, speaking=False)) for i, name in enumerate(names)]
-    render_jobs(character, wall_of(character, look), jobs, workers=workers, progress=progress)
+    render_jobs(character, look, jobs, workers=workers, progress=progress)
     _write_truth(output / "truth.json", take, phones)
     write_video([output / "frames" / name for name in names], samples, output / "video.mp4")
 
