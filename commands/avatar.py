@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commands.terminal import Json, progress, shipped_mouth
+from commands.terminal import Json, progress
 from engine.errors import KouboError
 
 app = typer.Typer(help="Presenters on this machine.", no_args_is_help=True)
@@ -44,6 +44,7 @@ def avatar_prepare(
     from engine.anchor.card import Consent
     from engine.anchor.matte import MatteVideo
     from engine.anchor.mediapipe_tracker import MediaPipeTracker
+    from engine.anchor.package import shipped_mouth
     from engine.anchor.prepare import AvatarFacts, prepare
 
     if loop not in ("forward", "pingpong"):

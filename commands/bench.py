@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from commands.terminal import Json, Runtime, console, progress, shipped_mouth, show
+from commands.terminal import Json, Runtime, console, progress, show
 from engine.errors import KouboError, MissingToolError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
@@ -184,6 +184,8 @@ def bench_viewers(
 
 
 def _mouth(model: str) -> Path:
+    from engine.anchor.package import shipped_mouth
+
     return Path(model) if Path(model).is_dir() else shipped_mouth(model)
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from commands.terminal import progress, say, shipped_mouth, told
+from commands.terminal import progress, say, told
 from engine.errors import KouboError, MissingToolError
 from engine.mouth.batches import PROFILES
 
@@ -54,16 +54,14 @@ def build(
 def _mouths(avatar: str | None, mouth: Path | None, model: str | None) -> list[Path]:
     if sum(given is not None for given in (avatar, mouth, model)) > 1:
         raise KouboError("Give one of --avatar, --mouth and --model, or none for every shipped mouth.")
-    if avatar is not None:
-        from engine.anchor.package import Avatar, find_avatar
+    from engine.anchor.package import Avatar, avatar_roots, find_avatar, shipped_mouth
 
+    if avatar is not None:
         return [Avatar.load(find_avatar(avatar)).mouth]
     if model is not None:
         return [shipped_mouth(model)]
     if mouth is not None:
         return [mouth]
-    from engine.anchor.package import avatar_roots
-
     return sorted(sheet.parent for sheet in (avatar_roots()[0] / "mouths").glob("*/model.json"))
 
 

@@ -27,18 +27,6 @@ def say(sentence: str) -> None:
     console.print(sentence, highlight=False, soft_wrap=True, markup=False)
 
 
-def shipped_mouth(model: str) -> Path:
-    """Folder of a mouth that comes with Koubo."""
-    from engine.anchor.package import avatar_roots
-
-    mouths: Path = avatar_roots()[0] / "mouths"
-    folder = mouths / model
-    if not (folder / "model.json").is_file():
-        known = ", ".join(sorted(path.name for path in mouths.glob("*"))) or "none"
-        raise KouboError(f"There is no mouth called {model}; shipped: {known}.")
-    return folder
-
-
 def sounds(folder: Path) -> list[Path]:
     """Sound files in a folder. Raises KouboError when there are none."""
     if not folder.is_dir():

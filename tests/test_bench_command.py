@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from commands.bench import app
-from commands.terminal import shipped_mouth
+from engine.anchor.package import shipped_mouth
 from engine.errors import KouboError, MissingToolError
 from engine.mouth.batches import LADDER
 from engine.mouth.gpu import Gpu

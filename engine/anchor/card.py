@@ -28,6 +28,9 @@ _ROW = re.compile(r"\[\n[\s\d.,e+-]*\]")
 _CLIP_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _MAX_SIDE = 4096
 _MAX_CLIPS = 32
+_MAX_FRAMES = 10 * 60 * FRAME_RATE
+_MAX_TEXT = 10_000
+_MAX_ANGLE = 10.0  # radians; angles are unwrapped, so a little more than a turn is possible
 _FAR = 4.0  # sides of the crop; an outline lies within one
 
 
@@ -132,6 +135,13 @@ class AvatarCard:
 
 def write_card(folder: Path, card: AvatarCard) -> None:
     """Write avatar.json into `folder`, whole or not at all."""
+    part = folder / f"{CARD}.part"
+    part.write_text(card_text(card), encoding="utf-8")
+    part.replace(folder / CARD)
+
+
+def card_text(card: AvatarCard) -> str:
+    """What avatar.json holds."""
     fields = {
         "schema": SCHEMA,
         "fps": FRAME_RATE,
@@ -140,9 +150,7 @@ def write_card(folder: Path, card: AvatarCard) -> None:
         "consent": asdict(card.consent) if card.consent else None,
         "clips": [_clip_fields(clip) for clip in card.clips],
     }
-    part = folder / f"{CARD}.part"
-    part.write_text(_compact(json.dumps(fields, ensure_ascii=False, indent=1)) + "\n", encoding="utf-8")
-    part.replace(folder / CARD)
+    return _compact(json.dumps(fields, ensure_ascii=False, indent=1)) + "\n"
 
 
 def read_card(folder: Path) -> AvatarCard:
@@ -155,7 +163,7 @@ def read_card(folder: Path) -> AvatarCard:
         raise AvatarError(f"{folder} is no avatar package: it holds no {CARD}; give a folder made by Koubo.")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise AvatarError(f"{path} is damaged ({error}); prepare the avatar again.") from error
     if not isinstance(fields, dict):
         raise AvatarError(f"{path} is damaged (no JSON object); prepare the avatar again.")
@@ -166,7 +174,7 @@ def read_card(folder: Path) -> AvatarCard:
         )
     try:
         return _parse(fields if fields["schema"] == SCHEMA else _from_schema_1(fields))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise AvatarError(f"{path} is damaged ({what}); prepare the avatar again.") from error
 
@@ -217,15 +225,17 @@ def _parse(fields: dict[str, Any]) -> AvatarCard:
         raise ValueError("clips does not begin with an idle one")
     if len({clip.name for clip in clips}) < len(clips) or len({clip.file for clip in clips}) < len(clips):
         raise ValueError("two clips have the same name or file")
+    if sum(clip.frames for clip in clips) > _MAX_FRAMES:
+        raise ValueError(f"its clips have more than {_MAX_FRAMES} frames")
     if len({not clip.outlines for clip in clips}) > 1:
         raise ValueError("some clips have outlines, some have none")
     left, top, right, bottom = (_number(value, "mouth_box") for value in fields["mouth_box"])
     title = fields["title"]
-    if not isinstance(title, dict) or not all(isinstance(text, str) for text in title.values()):
-        raise ValueError("title is no table of texts")
+    if not isinstance(title, dict):
+        raise TypeError("title is no table of texts")
     return AvatarCard(
         name=_text(fields, "name"),
-        title=dict(title),
+        title={_checked(language, "title"): _checked(text, "title") for language, text in title.items()},
         size=(width, height),
         clips=clips,
         crop_size=_whole(fields["crop_size"], "crop_size", 32, 1024),
@@ -269,6 +279,8 @@ def _crop(row: list[object]) -> Crop:
     cx, cy, size, angle = (_number(value, "crops") for value in row)
     if not 8 <= size <= 4 * _MAX_SIDE:
         raise ValueError(f"a crop has side {size}")
+    if max(abs(cx), abs(cy)) > 4 * _MAX_SIDE or abs(angle) > _MAX_ANGLE:
+        raise ValueError(f"a crop lies at {cx}, {cy}, turned by {angle}")
     return Crop(cx, cy, size, angle)
 
 
@@ -293,9 +305,14 @@ def _one_of(value: object, key: str, choices: tuple[Any, ...]) -> Any:
 
 
 def _text(fields: dict[str, Any], key: str) -> str:
-    value = fields[key]
+    return _checked(fields[key], key)
+
+
+def _checked(value: object, key: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{key} is no text")
+    if len(value) > _MAX_TEXT or not value.replace("\n", "").isprintable():
+        raise ValueError(f"{key} is too long or holds control characters")
     return value
 
 

@@ -3,7 +3,10 @@ perhaps mattes. Packages of schema 1 hold one mask.png for all frames.
 """
 
 import os
+import re
+import tempfile
 import threading
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -12,12 +15,23 @@ import numpy as np
 from engine.anchor.card import CARD, AvatarCard, Clip, read_card
 from engine.anchor.crop import Mask, Picture, extract, outline_mask
 from engine.anchor.matte import Mattes, find_mattes
+from engine.anchor.poses import Poses, find_poses
 from engine.errors import AvatarError, BadMediaError
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
 from engine.picture.video import read_i420
 from engine.picture.yuv import Frame, to_rgb
 
 MASK = "mask.png"
+MOUTH = "mouth"
+MOUTH_FILES = (FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET)
+
+MOUTHS = "mouths"
+"""Beside the avatars: the folder of mouths that several share."""
+
+RESERVED = frozenset({MOUTHS, "import", "jobs", "new"})
+"""No avatar is called so: folders beside avatars, and words of the API."""
+
+_NAME = re.compile(r"[^\W_][\w-]{0,63}")
 _PACKAGED = Path(__file__).resolve().parents[2] / "avatars"
 
 
@@ -51,10 +65,10 @@ class Avatar:
     def load(cls, folder: Path) -> "Avatar":
         """Read the package in `folder`; raises AvatarError with one sentence for whatever is damaged."""
         card = read_card(folder)
-        mouth = _mouth_folder(folder, card)
+        mouth = mouth_folder(folder, card)
         mattes = find_mattes(folder, card)
         frames = [frame for clip in card.clips for frame in _read_frames(folder, card, clip)]
-        one_mask = None if card.outlines else _read_mask(folder, card)
+        one_mask = None if card.outlines else read_mask(folder, card)
         return cls(folder, card, frames, one_mask, mouth, mattes)
 
     @property
@@ -84,6 +98,11 @@ class Avatar:
     def rgb(self, index: int) -> Picture:
         """Anchor frame `index` as RGB uint8 (h, w, 3)."""
         return to_rgb(self._frames[index])
+
+    @cached_property
+    def poses(self) -> Poses:
+        """The pose of each frame, to match when one clip follows another."""
+        return find_poses(self.card, self._frames)
 
     def mask(self, index: int) -> Mask:
         """What the mouth is pasted with in frame `index`: float32 (crop_size, crop_size) in [0, 1]."""
@@ -124,7 +143,8 @@ def _read_frames(folder: Path, card: AvatarCard, clip: Clip) -> list[Frame]:
     return frames
 
 
-def _read_mask(folder: Path, card: AvatarCard) -> Mask:
+def read_mask(folder: Path, card: AvatarCard) -> Mask:
+    """The one mask of a package without outlines, float32 (crop_size, crop_size). Raises AvatarError."""
     mask = cv2.imread(str(folder / MASK), cv2.IMREAD_GRAYSCALE) if (folder / MASK).is_file() else None
     if mask is None or mask.shape != (card.crop_size, card.crop_size):
         raise AvatarError(
@@ -134,14 +154,15 @@ def _read_mask(folder: Path, card: AvatarCard) -> Mask:
     return mask.astype(np.float32) / np.float32(255)
 
 
-def _mouth_folder(folder: Path, card: AvatarCard) -> Path:
+def mouth_folder(folder: Path, card: AvatarCard) -> Path:
+    """The folder of the mouth of the avatar in `folder`. Raises AvatarError when it is none of its size."""
     root = folder.resolve().parent
     mouth = (folder / card.mouth).resolve()
     if root not in mouth.parents:
         raise AvatarError(
             f"The avatar {card.name} names a mouth outside its avatars folder; it is not loaded."
         )
-    for name in (FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET):
+    for name in MOUTH_FILES:
         if not (mouth / name).is_file():
             raise AvatarError(
                 f"The avatar {card.name} is damaged: its mouth {card.mouth} lacks {name}; prepare it again."
@@ -155,15 +176,25 @@ def _mouth_folder(folder: Path, card: AvatarCard) -> Path:
     return mouth
 
 
+def package_files(folder: Path, card: AvatarCard) -> dict[str, Path]:
+    """Every file of the avatar in `folder`, by its name in a package that stands alone, where a shared mouth
+    lies in `mouth/`. Mattes are among them if every clip has one; whether the others exist is not looked at.
+    """
+    names = [CARD, *(clip.file for clip in card.clips)]
+    mattes = [clip.matte_file for clip in card.clips]
+    names += mattes if all((folder / name).is_file() for name in mattes) else []
+    names += [] if card.outlines else [MASK]
+    mouth = {f"{MOUTH}/{name}": folder / card.mouth / name for name in MOUTH_FILES}
+    return {name: folder / name for name in names} | mouth
+
+
 def avatar_roots() -> list[Path]:
     """Where avatars are looked for: the shipped ones, each folder of KOUBO_AVATARS, the user's own."""
     return [_PACKAGED, *_named_roots(), _home_root()]
 
 
 def own_avatars() -> Path:
-    """Where new avatars are written: the first folder of KOUBO_AVATARS, else the user's own. It may be missing
-    yet.
-    """
+    """Where new avatars are written: the first folder of KOUBO_AVATARS, else the one at home."""
     return (*_named_roots(), _home_root())[0]
 
 
@@ -194,3 +225,74 @@ def find_avatar(name_or_path: str) -> Path:
         return path
     known = ", ".join(list_avatars()) or "none is installed"
     raise AvatarError(f"There is no avatar {name_or_path!r}; known avatars: {known}.")
+
+
+def shipped_mouth(model: str) -> Path:
+    """Folder of a mouth that comes with Koubo. Raises AvatarError when there is none called so."""
+    mouths = _PACKAGED / MOUTHS
+    folder = mouths / model
+    if not (folder / MOUTH_SHEET).is_file():
+        known = ", ".join(sorted(path.name for path in mouths.glob("*"))) or "none"
+        raise AvatarError(f"There is no mouth called {model}; shipped: {known}.")
+    return folder
+
+
+def check_name(name: str) -> None:
+    """Raises AvatarError for what cannot name an avatar."""
+    if not _NAME.fullmatch(name) or name in RESERVED:
+        raise AvatarError(
+            f"{name!r} cannot name an avatar; use up to 64 letters, digits, hyphens and underscores, "
+            f"and none of the words {', '.join(sorted(RESERVED))}."
+        )
+
+
+def check_free(name: str) -> None:
+    """Raises AvatarError for what cannot name a new avatar: no name, or one that is taken."""
+    check_name(name)
+    if name in list_avatars() or (own_avatars() / name).exists():
+        raise AvatarError(f"There is an avatar {name} already; choose another name or delete that one first.")
+
+
+def is_shipped(folder: Path) -> bool:
+    """Whether an avatar's folder comes with Koubo."""
+    return folder.absolute().parent.resolve() == _PACKAGED.resolve()
+
+
+def is_own(folder: Path) -> bool:
+    """Whether an avatar's folder is the user's: in a folder of KOUBO_AVATARS or at home, and not shipped."""
+    root = folder.absolute().parent.resolve()
+    return not is_shipped(folder) and root in (path.resolve() for path in avatar_roots()[1:])
+
+
+def delete(name_or_path: str) -> None:
+    """Remove one of the user's own avatars, at once or not at all.
+
+    Raises AvatarError for one that is shipped, lies elsewhere, or whose mouth another avatar uses.
+    """
+    folder = find_avatar(name_or_path)
+    if not is_own(folder) or not (folder / CARD).is_file():
+        where = "comes with Koubo" if is_shipped(folder) else f"lies in {folder.absolute().parent}"
+        raise AvatarError(f"{folder.name} {where} and is not deleted; only your own avatars can be.")
+    for other in folder.parent.glob(f"*/{CARD}"):
+        if other.parent != folder and _leans_on(other.parent, folder):
+            raise AvatarError(
+                f"The avatar {other.parent.name} speaks with the mouth of {folder.name}; "
+                f"delete {other.parent.name} first."
+            )
+    try:
+        # Moved away first: whatever interrupts the removal, no half avatar is left.
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as away:
+            folder.rename(Path(away) / folder.name)
+    except OSError as error:
+        raise AvatarError(
+            f"{folder} cannot be removed ({error.strerror}); check that you may write there."
+        ) from error
+
+
+def _leans_on(folder: Path, other: Path) -> bool:
+    """Whether the avatar in `folder` uses a mouth within `other`."""
+    try:
+        mouth = (folder / read_card(folder).mouth).resolve()
+    except AvatarError:
+        return False
+    return other.resolve() in mouth.parents
