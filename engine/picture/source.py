@@ -1,6 +1,13 @@
-"""What a video file says of itself before it is decoded."""
+"""What a video file says of itself."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from engine.errors import NoPictureError
+from engine.picture.convert import orientation, transfer_of, upright_size
+from engine.picture.decode import decoded, opened, rate_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,34 @@ class Source:
     hdr: bool
     sound: bool
     variable_rate: bool = False
-    interlaced: bool = False
     depth: int = 8
     codec: str = ""
     bits_per_pixel: float = 0.0
+
+
+def probe(path: Path) -> Source:
+    """The facts of a video file, of which one picture is decoded.
+
+    Raises BadMediaError when it is missing or damaged, NoPictureError when it holds no picture.
+    """
+    with opened(path) as (container, stream):
+        rate = rate_of(stream)
+        length = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+        seconds = float(length or (container.duration or 0) / av.time_base)
+        for _, frame in decoded(container, stream):
+            width, height = upright_size(frame, stream.sample_aspect_ratio)
+            bits = path.stat().st_size * 8 / (seconds * rate * width * height) if seconds else 0.0
+            return Source(
+                width=width,
+                height=height,
+                fps=round(rate, 3),
+                duration_s=round(seconds, 3),
+                rotation=-90 * orientation(frame)[0] % 360,
+                hdr=transfer_of(frame) is not None,
+                sound=bool(container.streams.audio),
+                variable_rate=abs(float(stream.base_rate or rate) - rate) > 0.02 * rate,
+                depth=frame.format.components[0].bits,
+                codec=stream.codec_context.name,
+                bits_per_pixel=round(bits, 4),
+            )
+    raise NoPictureError(f"{path.name} holds no picture; give a video file.")

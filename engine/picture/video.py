@@ -7,12 +7,13 @@ from types import TracebackType
 from typing import Self
 
 import av
-import av.error
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from engine.anchor.crop import Picture
-from engine.errors import BadMediaError
+from engine.errors import BadMediaError, NoPictureError
+from engine.picture.convert import Converter
+from engine.picture.decode import decoded, opened
 from engine.picture.yuv import Frame
 from engine.speech.audio import FRAME_RATE, SAMPLE_RATE, Samples, to_pcm16
 
@@ -20,57 +21,36 @@ KEEP_METADATA = "use_metadata_tags"
 """Of the MP4 muxer's movflags: keys that QuickTime does not know, such as AIGC, are written too."""
 
 
-def read_rgb(path: Path) -> Iterator[Picture]:
-    """The pictures of a video as RGB uint8 (h, w, 3), upright, brought to 25 a second by the nearest in time.
+def read_rgb(path: Path, max_side: int | None = None) -> Iterator[Picture]:
+    """The pictures of a video as RGB uint8 (h, w, 3), brought to 25 a second by the nearest in time.
 
-    Raises BadMediaError when the file is missing, is no video or holds no picture.
+    Upright, square pixels, progressive, HDR tone-mapped. With `max_side` larger pictures are shrunk to it and
+    both sides are even. Raises BadMediaError when the file is missing, no video or breaks off, NoPictureError
+    when it holds no picture.
     """
-    shown = 0
-    last: tuple[float, av.VideoFrame] | None = None
-    for time, frame in _timed(path):
-        while last is not None and shown / FRAME_RATE < (last[0] + time) / 2:
-            yield _upright(last[1])
+    with opened(path) as (container, stream):
+        convert: Converter | None = None
+        shown = 0
+        last: tuple[float, av.VideoFrame] | None = None
+        for time, frame in decoded(container, stream):
+            if convert is None:
+                convert = Converter(frame, stream.sample_aspect_ratio, max_side)
+            while last is not None and shown / FRAME_RATE < (last[0] + time) / 2:
+                yield convert(last[1])
+                shown += 1
+            last = (time, frame)
+        if last is None or convert is None:
+            raise NoPictureError(f"{path.name} holds no picture; give a video file.")
+        while shown / FRAME_RATE <= last[0] + 1e-3:
+            yield convert(last[1])
             shown += 1
-        last = (time, frame)
-    while last is not None and shown / FRAME_RATE <= last[0] + 1e-3:
-        yield _upright(last[1])
-        shown += 1
-    if shown == 0:
-        raise BadMediaError(f"{path.name} holds no picture; give a video file.")
-
-
-def _timed(path: Path) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Decoded frames with their time from the first one, in seconds."""
-    if not path.is_file():
-        raise BadMediaError(f"There is no video file at {path}; check the path.")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise BadMediaError(f"{path.name} holds no picture; give a video file.")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            rate = float(stream.average_rate or FRAME_RATE)
-            start: float | None = None
-            for number, frame in enumerate(container.decode(stream)):
-                time = number / rate if frame.time is None else frame.time
-                start = time if start is None else start
-                yield time - start, frame
-    except av.error.FFmpegError as error:
-        raise BadMediaError(
-            f"{path.name} cannot be read as a video ({error.strerror}); give an MP4, MOV, MKV or WebM file."
-        ) from error
-
-
-def _upright(frame: av.VideoFrame) -> Picture:
-    rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-    turns = round(frame.rotation / 90)
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 
 
 def read_i420(path: Path) -> Iterator[Frame]:
     """Every picture of a video as I420, as stored. Raises BadMediaError as `read_rgb` does."""
-    for _, frame in _timed(path):
-        yield np.asarray(frame.reformat(format="yuv420p").to_ndarray(), dtype=np.uint8)
+    with opened(path) as (container, stream):
+        for _, frame in decoded(container, stream):
+            yield np.asarray(frame.reformat(format="yuv420p").to_ndarray(), dtype=np.uint8)
 
 
 class VideoWriter:

@@ -17,9 +17,9 @@ from scenedetect.detectors import ContentDetector
 from engine.anchor.crop import Crop, Picture, Points, crop_from_landmarks
 from engine.anchor.tracker import FacesTracker
 from engine.errors import BadMediaError
+from engine.picture.clarity import clarity
 from engine.speech.audio import FRAME_RATE
 from training.clips import lip_centre, padded
-from training.preprocess.quality import clarity
 
 MAX_FACES = 3
 """Faces that are looked for: one to keep, more to know that somebody else is there."""

@@ -12,6 +12,7 @@ import numpy as np
 from engine.anchor.crop import Picture
 from engine.anchor.tracker import FacesTracker
 from engine.errors import BadMediaError
+from engine.picture.source import probe
 from engine.picture.video import read_rgb
 from engine.speech.audio import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_TICK
 from training.clips import MARGIN, ClipCard, encode, write_clip
@@ -21,7 +22,7 @@ from training.preprocess.denoise import BLOCK_SECONDS, NoiseFinding, clean
 from training.preprocess.embedder import FaceEmbedder
 from training.preprocess.faces import ROW, Table, watch
 from training.preprocess.limits import LEAD, Settings
-from training.preprocess.quality import probe, refuse_source
+from training.preprocess.quality import refuse_source
 from training.preprocess.rates import Sound, first_picture, store_sound
 from training.preprocess.results import Result, Row, store, work_folder
 from training.preprocess.sources import Source, shown
@@ -103,7 +104,7 @@ class _Work:
             return
         facts = probe(self._source.path)
         self.facts = asdict(facts)
-        self._expected = round(facts.seconds * FRAME_RATE)
+        self._expected = round(facts.duration_s * FRAME_RATE)
         refused = refuse_source(facts, self._limits)
         if refused is not None:
             self.drop_all(*refused)

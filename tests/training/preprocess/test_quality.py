@@ -9,32 +9,26 @@ import pytest
 
 from engine.anchor.crop import Crop
 from engine.errors import BadMediaError
+from engine.picture.clarity import Clarity, clarity
+from engine.picture.source import Source, probe
 from tests.fakes import paint_face
 from tests.training.preprocess.footage import faces, syllables, talking, write_video
 from training.preprocess.limits import Limits
-from training.preprocess.quality import (
-    Clarity,
-    SourceFacts,
-    clarity,
-    median_clarity,
-    probe,
-    refuse_pictures,
-    refuse_source,
-)
+from training.preprocess.quality import median_clarity, refuse_pictures, refuse_source
 
-GOOD = SourceFacts(640, 480, 10.0, 25.0, False, 8, "h264", 0.1, True)
+GOOD = Source(640, 480, 25.0, 10.0, 0, hdr=False, sound=True, bits_per_pixel=0.1)
 CROP = Crop(104, 130, 130, 0.0)
 
 
 def test_a_file_tells_its_facts(tmp_path: Path) -> None:
     facts = probe(talking(tmp_path / "说话.mp4"))
     assert (facts.width, facts.height, facts.depth, facts.codec) == (208, 240, 8, "h264")
-    assert facts.seconds == pytest.approx(3.0, abs=0.1)
+    assert facts.duration_s == pytest.approx(3.0, abs=0.1)
     assert facts.sound
     assert 0.01 < facts.bits_per_pixel < 20
     size = (tmp_path / "说话.mp4").stat().st_size
     assert facts.bits_per_pixel == pytest.approx(
-        size * 8 / (facts.seconds * facts.rate * 208 * 240), rel=0.01
+        size * 8 / (facts.duration_s * facts.fps * 208 * 240), rel=0.01
     )
 
 
