@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from engine.anchor.card import ANCHOR, read_card
+from engine.anchor.card import ANCHOR, Clip, read_card
 from engine.anchor.crop import Picture
 from engine.anchor.matte import Mattes
 from engine.anchor.package import Avatar, find_avatar, list_avatars
@@ -19,11 +19,13 @@ from engine.errors import AvatarError
 from engine.live import LiveAvatar, Tick
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.runtime import Features, MouthRuntime
+from engine.picture.fit import Size
 from engine.picture.video import read_i420
 from engine.picture.yuv import to_rgb
 from engine.speech.audio import Samples
-from engine.speech.mel import SILENT_WINDOW, Mel
-from streaming.errors import Busy, NotFound
+from engine.speech.mel import Mel
+from streaming.errors import Busy
+from streaming.library import KEEP_MB, Library, Loaded, Version, find, version
 
 _TIMES_KEPT = 250
 _JPEG_QUALITY = 85
@@ -49,6 +51,14 @@ class Presenter(Protocol):
         """Forget all speech; returns the samples dropped."""
         ...
 
+    def show(self, clip: str) -> bool:
+        """Ask for a clip; False when it is on, or waits, already. Raises AvatarError for an unknown one."""
+        ...
+
+    def recast(self, avatar: Avatar, features: AnchorFeatures, mouth: MouthRuntime) -> None:
+        """Another presenter from the next tick on; what is being said goes on."""
+        ...
+
     def tick(self) -> Tick:
         """The next 40 ms; may be called from any thread, one at a time."""
         ...
@@ -70,38 +80,6 @@ class AvatarInfo:
     name: str
     title: dict[str, str]
     size: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A presenter on stage in one session, the figures of its mouth, its (width, height) in pixels, and its
-    mattes where it can stand before a clear background.
-    """
-
-    presenter: Presenter
-    figures: Callable[[], MouthFigures]
-    size: tuple[int, int]
-    mattes: Mattes | None = None
-
-
-class Cast(Protocol):
-    """The avatars a server offers."""
-
-    def list(self) -> list[AvatarInfo]:
-        """Every avatar that can be read, shipped ones first."""
-        ...
-
-    def preview(self, name: str) -> bytes:
-        """A JPEG picture of an avatar. Raises NotFound."""
-        ...
-
-    async def warm_up(self) -> None:
-        """Make the first session quick to open. Raises a KouboError when it could not be opened at all."""
-        ...
-
-    async def enter(self, name: str | None) -> tuple[str, Part]:
-        """A new presenter for a session: (its avatar's name, the part). Raises NotFound or AvatarError."""
-        ...
 
 
 class TimedMouth:
@@ -139,23 +117,74 @@ class TimedMouth:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    avatar: Avatar
-    features: AnchorFeatures
-    mouth: MouthRuntime
+class Role:
+    """An avatar as one session shows it, under the `name` that it was asked for by.
+
+    `loaded` is shared by all sessions that show it, `mouth` is this one's own.
+    """
+
+    name: str
+    loaded: Loaded
+    mouth: TimedMouth
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """Its clips, the idle one first."""
+        return self.loaded.avatar.card.clips
+
+    @property
+    def mattes(self) -> Mattes | None:
+        """Its mattes, None where it cannot stand before a clear background."""
+        return self.loaded.avatar.mattes
+
+    def join(self, presenter: Presenter) -> None:
+        """Have a presenter be this avatar from the next tick on."""
+        presenter.recast(self.loaded.avatar, self.loaded.features, self.mouth)
 
 
-def _rehearse(loaded: _Loaded) -> None:
-    """Computes the features, and draws once: a GPU prepares itself with the first picture."""
-    loaded.features.fill()
-    loaded.mouth.decode(SILENT_WINDOW[None], [loaded.features[0]])
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A presenter on stage in one session, and the avatar that it is now."""
+
+    presenter: Presenter
+    role: Role
+
+    @property
+    def size(self) -> Size:
+        """(width, height) of its pictures."""
+        return self.role.loaded.avatar.size
+
+
+class Cast(Protocol):
+    """The avatars a server offers."""
+
+    def list(self) -> list[AvatarInfo]:
+        """Every avatar that can be read, shipped ones first."""
+        ...
+
+    def preview(self, name: str) -> bytes:
+        """A JPEG picture of an avatar. Raises NotFound."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Make the first session quick to open. Raises a KouboError when it could not be opened at all."""
+        ...
+
+    async def enter(self, name: str | None) -> Part:
+        """A new presenter for a session, the default avatar when none is named. NotFound or AvatarError."""
+        ...
+
+    async def role(self, name: str, canvas: Size) -> Role:
+        """An avatar for pictures of this size, ready to be shown. Raises NotFound or AvatarError."""
+        ...
 
 
 class EngineCast:
     """The avatars found by `engine.anchor.package`, with mouths opened by `open_mouth` (folder -> runtime).
 
-    An avatar is loaded when first asked for, in a thread; mouths are shared by the avatars that name the same
-    folder. `observe` hears how many seconds each of their pictures took.
+    Avatars are loaded when first asked for, in a thread, and again when they have changed on disk; mouths are
+    shared by the avatars that name the same folder. `observe` hears how many seconds each of their pictures
+    took; `keep_mb` is how much memory avatars may take for whoever asks next.
     """
 
     def __init__(
@@ -163,14 +192,12 @@ class EngineCast:
         open_mouth: Callable[[Path], MouthRuntime],
         default: str | None = None,
         observe: Callable[[float], None] = lambda _: None,
+        keep_mb: float = KEEP_MB,
     ) -> None:
-        self._open_mouth = open_mouth
         self._default = default
         self._observe = observe
-        self._loaded: dict[str, _Loaded] = {}
-        self._mouths: dict[Path, MouthRuntime] = {}
-        self._previews: dict[str, bytes] = {}
-        self._loading = asyncio.Lock()
+        self._library = Library(open_mouth, keep_mb)
+        self._previews: dict[str, tuple[Version, bytes]] = {}
 
     def list(self) -> list[AvatarInfo]:
         """Every avatar whose card can be read, shipped ones first."""
@@ -186,45 +213,45 @@ class EngineCast:
 
     def preview(self, name: str) -> bytes:
         """The first picture of the anchor video as JPEG. Raises NotFound or AvatarError. Blocks."""
-        if name not in self._previews:
-            frame = next(iter(read_i420(self._folder(name) / ANCHOR)), None)
-            if frame is None:
-                raise AvatarError(f"The avatar {name} is damaged: {ANCHOR} is empty; prepare it again.")
-            options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(to_rgb(frame), cv2.COLOR_RGB2BGR), options)
-            self._previews[name] = jpeg.tobytes()
-        return self._previews[name]
+        folder = find(name)
+        now = version(folder)
+        then, jpeg = self._previews.get(name, (None, b""))
+        if then != now:
+            jpeg = _preview(name, folder)
+            self._previews[name] = now, jpeg
+        return jpeg
 
     async def warm_up(self) -> None:
-        """Load the default avatar, compute its features and draw once."""
-        name, _ = await self.enter(None)
-        await asyncio.to_thread(_rehearse, self._loaded[name])
+        """Load the default avatar, compute its features and draw once; it is never let go."""
+        part = await self.enter(None)
+        loaded = self._library.pinned = part.role.loaded
+        await asyncio.to_thread(loaded.rehearse)
+        await asyncio.to_thread(loaded.features.fill)
 
-    async def enter(self, name: str | None) -> tuple[str, Part]:
+    async def enter(self, name: str | None) -> Part:
         """A new presenter, of the default avatar when `name` is None. Raises NotFound or AvatarError."""
         chosen = name or self._default or next(iter(list_avatars()), None)
         if chosen is None:
             raise Busy(
                 "No avatar is installed; prepare one with `koubo avatar prepare`, or set KOUBO_AVATARS."
             )
-        async with self._loading:
-            if chosen not in self._loaded:
-                self._loaded[chosen] = await asyncio.to_thread(self._load, chosen)
-        loaded = self._loaded[chosen]
-        mouth = TimedMouth(loaded.mouth, self._observe)
-        presenter = LiveAvatar(loaded.avatar, loaded.features, mouth)
-        return chosen, Part(presenter, mouth.figures, loaded.avatar.card.size, loaded.avatar.mattes)
+        role = self._role(chosen, await self._library.get(chosen))
+        return Part(LiveAvatar(role.loaded.avatar, role.loaded.features, role.mouth), role)
 
-    def _load(self, name: str) -> _Loaded:
-        avatar = Avatar.load(self._folder(name))
-        if avatar.mouth not in self._mouths:
-            self._mouths[avatar.mouth] = self._open_mouth(avatar.mouth)
-        mouth = self._mouths[avatar.mouth]
-        return _Loaded(avatar, AnchorFeatures(avatar, mouth), mouth)
+    async def role(self, name: str, canvas: Size) -> Role:
+        """An avatar fitted to pictures of this size, its first second computed. NotFound or AvatarError."""
+        loaded = await self._library.get(name, canvas)
+        await asyncio.to_thread(loaded.rehearse)
+        return self._role(name, loaded)
 
-    def _folder(self, name: str) -> Path:
-        # Only names from the list: a path from the network is never followed.
-        if name not in list_avatars():
-            known = ", ".join(list_avatars()) or "none is installed"
-            raise NotFound(f"There is no avatar {name!r}; known avatars: {known}.")
-        return find_avatar(name)
+    def _role(self, name: str, loaded: Loaded) -> Role:
+        return Role(name, loaded, TimedMouth(loaded.mouth, self._observe))
+
+
+def _preview(name: str, folder: Path) -> bytes:
+    frame = next(iter(read_i420(folder / ANCHOR)), None)
+    if frame is None:
+        raise AvatarError(f"The avatar {name} is damaged: {ANCHOR} is empty; prepare it again.")
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(to_rgb(frame), cv2.COLOR_RGB2BGR), options)
+    return jpeg.tobytes()

@@ -1,8 +1,11 @@
-"""The presenter without its background: the picture above, its matte below, in one video."""
+"""The presenter without its background: the picture above its matte, below, in one video."""
 
 import asyncio
 
-from engine.anchor.matte import Mattes, cut_out, stack
+import cv2
+import numpy as np
+
+from engine.anchor.matte import Mattes, Plane, cut_out, stack
 from engine.live import Tick
 from engine.picture.label import LabelStyle, label_for
 from engine.picture.yuv import Frame
@@ -10,11 +13,16 @@ from streaming.errors import Unprocessable
 
 
 class CutOuts:
-    """Cuts the presenter of one session out of its ticks. `label`: of its pictures, None for no label."""
+    """Cuts the presenter of one session out of its ticks. `label`: of its pictures, None for no label.
 
-    def __init__(self, mattes: Mattes | None, label: LabelStyle | None) -> None:
+    Without `mattes`, which a presenter may lack that takes over while somebody watches, the whole picture is
+    the presenter. `former`: the mattes of the presenter before, whose picture may still fade out.
+    """
+
+    def __init__(self, mattes: Mattes | None, label: LabelStyle | None, former: Mattes | None = None) -> None:
         self._mattes = mattes
         self._label = label
+        self._former = former
 
     async def load(self) -> None:
         """Have the mattes at hand. Raises Unprocessable where the presenter has none, or AvatarError."""
@@ -29,9 +37,7 @@ class CutOuts:
 
         For a worker thread, some milliseconds; after `load`.
         """
-        if self._mattes is None:
-            raise ValueError("this presenter has no matte")
-        matte = self._mattes[tick.frame]
+        matte = self._matte(tick)
         picture = cut_out(tick.picture, matte)
         if self._label is not None:
             height, width = matte.shape
@@ -39,3 +45,22 @@ class CutOuts:
             # Last, or the wall's place around it would take its colours.
             picture, matte = label.stamp_cut_out(picture, matte)
         return stack(picture, matte)
+
+    def _matte(self, tick: Tick) -> Plane:
+        matte = _mixed(tick, self._mattes)
+        if tick.before is None:
+            return matte
+        return _faded(matte, _mixed(tick.before, self._former), tick.before_share)
+
+
+def _mixed(tick: Tick, mattes: Mattes | None) -> Plane:
+    """The matte of a tick, while clips fade into one another mixed like its picture."""
+    if mattes is None:
+        rows, width = tick.picture.shape
+        return np.full((rows * 2 // 3, width), 255, np.uint8)
+    matte = mattes[tick.frame]
+    return matte if tick.other is None else _faded(matte, mattes[tick.other], tick.other_share)
+
+
+def _faded(matte: Plane, other: Plane, share: float) -> Plane:
+    return np.asarray(cv2.addWeighted(matte, 1 - share, other, share, 0), np.uint8)

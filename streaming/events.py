@@ -82,6 +82,33 @@ class VoiceFailed(Event):
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class AvatarChanged(Event):
+    """Another presenter has taken over, its first picture `at` seconds after the session's clock began."""
+
+    type: ClassVar[str] = "avatar_changed"
+    avatar: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClipStarted(Event):
+    """The first picture of a greeting or gesture has left, `at` seconds of the session's clock."""
+
+    type: ClassVar[str] = "clip_started"
+    clip: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClipEnded(Event):
+    """A greeting or gesture is over, its last picture left before `at` seconds of the session's clock."""
+
+    type: ClassVar[str] = "clip_ended"
+    clip: str
+    at: float
+
+
 class Subscription:
     """Events from the moment of `Events.subscribe` on, as an async iterator; use it in a `with` block.
 

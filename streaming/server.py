@@ -69,7 +69,7 @@ def create_app(
         with ThreadPoolExecutor(settings.tick_workers, thread_name_prefix="tick") as workers:
             stage = Stage(
                 settings,
-                cast or EngineCast(mouth_opener(settings.runtime), settings.default_avatar, metrics.mouth),
+                cast or open_cast(settings, metrics),
                 voice or voices,
                 workers,
                 metrics,
@@ -111,6 +111,12 @@ def create_app(
     return app
 
 
+def open_cast(settings: Settings, metrics: Metrics, tell: Callable[[str], None] = logger.info) -> EngineCast:
+    """The avatars that are installed here. `tell` hears what draws their mouths; KouboError as there."""
+    opener = mouth_opener(settings.runtime, tell)
+    return EngineCast(opener, settings.default_avatar, metrics.mouth, settings.avatar_cache_mb)
+
+
 def mouth_opener(runtime: str, tell: Callable[[str], None] = logger.info) -> Callable[[Path], MouthRuntime]:
     """Opens mouths with `runtime`, "auto" for the best one here; builds TensorRT engines that are missing.
 
@@ -149,7 +155,7 @@ def serve(
     if certificate:
         check_certificate(certificate)
     metrics = Metrics()
-    cast = EngineCast(mouth_opener(settings.runtime, tell), settings.default_avatar, metrics.mouth)
+    cast = open_cast(settings, metrics, tell)
     listener = bind(host, port)
     with ExitStack() as undo:
         undo.callback(listener.close)

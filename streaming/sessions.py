@@ -8,13 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 
 from engine.live import Tick
 from engine.speech.audio import SAMPLE_RATE, Samples
 from streaming.audio_feed import AudioFeed
 from streaming.cast import Cast, Part
-from streaming.cut_out import CutOuts
+from streaming.casting import Casting
 from streaming.drain import Drain
 from streaming.encoding.base import EncodedSound
 from streaming.encoding.choose import SOFTWARE
@@ -65,10 +64,8 @@ class Stage:
 class Session:
     """One presenter with its microphone, its texts and its viewers. `run` is its whole life."""
 
-    def __init__(self, avatar: str, part: Part, stage: Stage) -> None:
+    def __init__(self, part: Part, stage: Stage) -> None:
         self.id = secrets.token_urlsafe(12)
-        self.avatar = avatar
-        self.part = part
         self.figures = TickFigures()
         self.viewers: dict[str, Viewer] = {}
         self.encoders = EncodeHub(
@@ -85,8 +82,18 @@ class Session:
         self._metrics = stage.metrics
         self._presenter = part.presenter
         self._label = label_style(stage.settings)
-        self._cut_outs = CutOuts(part.mattes, self._label)
+        self._core = asyncio.Lock()
+        """Held while a tick is computed."""
         self.events = Events()
+        self.casting = Casting(
+            part,
+            stage.cast,
+            self.events,
+            self._core,
+            self._label,
+            lambda: bool(self.encoders.running(alpha=True)),
+        )
+        self._greeted = not stage.settings.greeting
         self.playback = Playback(part.presenter, self.events)
         self.voice_error: str | None = None
         """What was wrong with a voice when one failed last."""
@@ -113,8 +120,11 @@ class Session:
         self.on_tick.append(self._ear.see)
         self._clock = asyncio.get_running_loop().time
         self._began = self._busy_at = self._clock()
-        self._core = asyncio.Lock()
-        """Held while a tick is computed."""
+
+    @property
+    def part(self) -> Part:
+        """The presenter, and which avatar it is now; pictures keep the size of the first one."""
+        return self.casting.part
 
     @property
     def uptime_s(self) -> float:
@@ -210,7 +220,7 @@ class Session:
         `alpha`: the presenter cut out, its matte below the picture; Unprocessable where it has none.
         """
         if alpha:
-            await self._cut_outs.load()
+            await self.casting.load_mattes()
         if len(self.viewers) >= self._settings.max_viewers:
             raise Busy(
                 "This session has all the viewers it can serve; try again later.", {"Retry-After": "5"}
@@ -239,15 +249,19 @@ class Session:
     async def run(self) -> None:
         """Tick until cancelled, or until nobody has been here for long enough; leaves nothing behind."""
         session_in_log.set(self.id)
-        speaker = asyncio.create_task(self._speaker.run(), name=f"speaker-{self.id}")
+        helpers = [
+            asyncio.create_task(self._speaker.run(), name=f"speaker-{self.id}"),
+            asyncio.create_task(self.casting.warm(), name=f"warm-{self.id}"),
+        ]
         try:
             await self._pace()
         finally:
-            speaker.cancel()
+            for helper in helpers:
+                helper.cancel()
             self.events.close()
             peers = [*self.viewers.values(), *filter(None, (self.microphone, self.visitor))]
             ends = [self.outlets.close(), self._ear.close(), *(peer.close() for peer in peers)]
-            await asyncio.gather(asyncio.wait([speaker]), *ends)
+            await asyncio.gather(asyncio.wait(helpers), *ends)
             await self.encoders.close()
 
     async def _pace(self) -> None:
@@ -259,7 +273,8 @@ class Session:
                 bare, tick, sounds = await loop.run_in_executor(self._workers, self._compute, pacer.slot)
             now = self._clock()
             slot = pacer.slot
-            self.encoders.show(slot, tick.picture, sounds, partial(self._cut_outs.draw, bare))
+            self.encoders.show(slot, tick.picture, sounds, self.casting.drawer(bare))
+            self.casting.left(bare, slot)
             self.playback.left(tick.position, slot)
             for listener in self.on_tick:
                 listener(slot, tick)
@@ -271,6 +286,12 @@ class Session:
             self._metrics.tick(lateness)
             self._speaker.drained()
             self.feed.pump()
+            self._greet()
+
+    def _greet(self) -> None:
+        if not self._greeted and any(viewer.connected for viewer in self.viewers.values()):
+            self._greeted = True
+            self.casting.greet()
 
     def _compute(self, slot: int) -> tuple[Tick, Tick, list[EncodedSound]]:
         """One tick, bare and labelled, and its encoded sound; runs in a worker thread."""
@@ -344,10 +365,10 @@ class SessionTable:
             )
         self._entering += 1
         try:
-            name, part = await self._stage.cast.enter(avatar)
+            part = await self._stage.cast.enter(avatar)
         finally:
             self._entering -= 1
-        session = Session(name, part, self._stage)
+        session = Session(part, self._stage)
         life = asyncio.create_task(session.run(), name=f"session-{session.id}")
         self._sessions[session.id] = session
         self._lives[session.id] = life

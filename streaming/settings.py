@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     default_avatar: str | None = None
     """Presenter of a session that names none; the first of the list when unset."""
 
+    greeting: bool = True
+    """Whether a presenter that has a greeting shows it when the first viewer of a session comes."""
+
+    avatar_cache_mb: int = Field(default=2048, ge=0)
+    """Megabytes of loaded presenters that stay in memory for ten minutes for whoever asks next."""
+
     max_sessions: int = Field(default=8, ge=1)
     """Sessions at once."""
 

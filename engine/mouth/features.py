@@ -43,6 +43,7 @@ class AnchorFeatures:
         self._avatar = avatar
         self._mouth = mouth
         self._features: dict[int, Features] = {}
+        self._nbytes = 0
         self._lock = threading.Lock()
 
     def __getitem__(self, frame: int) -> Features:
@@ -52,12 +53,19 @@ class AnchorFeatures:
             return features
         with self._lock:
             if frame not in self._features:
-                self._features[frame] = self._mouth.encode(self._avatar.face(frame)[None])[0]
+                features = self._mouth.encode(self._avatar.face(frame)[None])[0]
+                self._nbytes += sum(getattr(features_map, "nbytes", 0) for features_map in features)
+                self._features[frame] = features
             return self._features[frame]
 
     def __len__(self) -> int:
         """How many frames are held already."""
         return len(self._features)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is held, on whatever device, as far as its arrays tell."""
+        return self._nbytes
 
     def fill(self) -> None:
         """Compute what is missing, one frame after another."""

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from streaming.cast import Cast, EngineCast
+from streaming.cast import Cast
 from streaming.metrics import Metrics
-from streaming.server import mouth_opener
+from streaming.server import open_cast
 from streaming.sessions import Session, SessionTable, Stage
 from streaming.settings import Settings
 from streaming.voices.espeak import EspeakVoice
@@ -21,9 +21,10 @@ async def open_session(
     `cast` stands in for the installed avatars. Raises NotFound or AvatarError.
     """
     settings = settings or Settings()
-    cast = cast or EngineCast(mouth_opener(settings.runtime), settings.default_avatar)
+    metrics = Metrics()
+    cast = cast or open_cast(settings, metrics)
     with ThreadPoolExecutor(settings.tick_workers, thread_name_prefix="tick") as workers:
-        table = SessionTable(Stage(settings, cast, EspeakVoice(settings.default_voice), workers, Metrics()))
+        table = SessionTable(Stage(settings, cast, EspeakVoice(settings.default_voice), workers, metrics))
         try:
             yield await table.create(avatar)
         finally:

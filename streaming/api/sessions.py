@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Depends, Response, status
 from pydantic import BaseModel, Field
 
+from engine.anchor.card import ClipKind
+from engine.picture.fit import Size
 from streaming.api.deps import TheKeys, TheSession, TheStage, TheTable, count_new_session
 from streaming.auth import Role, needs
 from streaming.errors import Unprocessable
@@ -17,6 +19,25 @@ class SessionIn(BaseModel):
     """What to open; the default avatar when none is named."""
 
     avatar: str | None = None
+
+
+class AvatarIn(BaseModel):
+    """The presenter that takes over."""
+
+    avatar: str
+
+
+class ClipIn(BaseModel):
+    """A clip of the presenter, by its name."""
+
+    clip: str
+
+
+class ClipOut(BaseModel):
+    """A clip; `kind` is idle, talking, greeting or gesture."""
+
+    name: str
+    kind: ClipKind
 
 
 class SessionCreated(BaseModel):
@@ -40,6 +61,8 @@ class SessionOut(BaseModel):
 
     id: str
     avatar: str
+    size: Size
+    clips: list[ClipOut]
     state: str
     uptime_s: float
     ticks: int
@@ -104,11 +127,14 @@ async def create(table: TheTable, response: Response, body: SessionIn | None = N
 @needs(Role.WATCH)
 async def show(session: TheSession) -> SessionOut:
     """How it does."""
-    mouth = session.part.figures()
+    role = session.part.role
+    mouth = role.mouth.figures()
     figures = session.figures
     return SessionOut(
         id=session.id,
-        avatar=session.avatar,
+        avatar=role.name,
+        size=session.part.size,
+        clips=[ClipOut(name=clip.name, kind=clip.kind) for clip in role.clips],
         state=session.state,
         uptime_s=round(session.uptime_s, 3),
         ticks=figures.ticks,
@@ -123,6 +149,32 @@ async def show(session: TheSession) -> SessionOut:
         mouth=MouthOut(runtime=mouth.runtime, precision=mouth.precision, ms_per_frame=mouth.ms_per_frame),
         voice_error=session.voice_error,
     )
+
+
+@router.patch("/{session_id}")
+@needs(Role.OPERATE)
+async def change(session: TheSession, body: AvatarIn) -> SessionOut:
+    """Have another presenter take over; what is said, who watches and what is recorded goes on.
+
+    Pictures keep their size: a presenter of another one is fitted into it. The presenter before goes on until
+    this one is ready, and stays where this one cannot be shown.
+    """
+    await session.casting.change(body.avatar)
+    return await show(session)
+
+
+@router.post("/{session_id}/prepare", status_code=status.HTTP_204_NO_CONTENT)
+@needs(Role.OPERATE)
+async def prepare(session: TheSession, body: AvatarIn) -> None:
+    """Load a presenter that may take over soon, so that it is there at once."""
+    await session.casting.prepare(body.avatar)
+
+
+@router.post("/{session_id}/clips", status_code=status.HTTP_202_ACCEPTED)
+@needs(Role.OPERATE)
+async def show_clip(session: TheSession, body: ClipIn) -> None:
+    """Show a greeting or gesture once; make an idle or talking clip the one of its kind."""
+    session.casting.show(body.clip)
 
 
 @router.delete("/{session_id}", status_code=status.HTTP_204_NO_CONTENT)

@@ -54,7 +54,7 @@ async def test_a_default_that_is_missing_is_one_sentence(avatars: Path) -> None:
 
 async def test_the_time_of_each_picture_is_told(avatars: Path) -> None:
     seconds: list[float] = []
-    _, part = await EngineCast(lambda folder: FakeMouth(), "fake", seconds.append).enter(None)
+    part = await EngineCast(lambda folder: FakeMouth(), "fake", seconds.append).enter(None)
     part.presenter.push(np.full(16_000, 0.3, np.float32))
     for _ in range(10):
         part.presenter.tick()

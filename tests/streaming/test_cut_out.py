@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -87,8 +88,28 @@ async def test_without_a_matte_there_is_one_sentence() -> None:
     cut_outs = CutOuts(None, None)
     with pytest.raises(Unprocessable, match="has no matte"):
         await cut_outs.load()
-    with pytest.raises(ValueError, match="no matte"):
-        cut_outs.draw(bare_tick(0))
+
+
+async def test_who_takes_over_without_a_matte_is_shown_whole(avatars: Path) -> None:
+    tick = bare_tick(0)
+    picture, matte = halves(CutOuts(None, None).draw(tick))
+    assert matte.min() == 255
+    np.testing.assert_array_equal(picture, to_rgb(tick.picture))
+
+
+async def test_mattes_fade_as_their_pictures_do(avatars: Path) -> None:
+    folder = avatars / "fake"
+    mattes = find_mattes(folder, read_card(folder))
+    at_edge = np.s_[HEIGHT // 2, STEP * 5 + 3]
+    alone = halves(CutOuts(mattes, None).draw(bare_tick(5)))[1][at_edge]
+    faded = halves(CutOuts(mattes, None).draw(replace(bare_tick(5), other=9, other_share=0.25)))[1][at_edge]
+    assert (alone, abs(int(faded) - 191) <= 3) == (255, True)
+    # The presenter before, who has no matte, is all of the picture as far as it is still seen.
+    before = replace(bare_tick(9), before=bare_tick(0), before_share=0.5)
+    assert abs(int(halves(CutOuts(mattes, None).draw(before))[1][HEIGHT // 2, 5]) - 128) <= 3
+    # And now it had one.
+    after = CutOuts(None, None, mattes).draw(replace(bare_tick(0), before=bare_tick(9), before_share=0.5))
+    assert abs(int(halves(after)[1][HEIGHT // 2, 5]) - 128) <= 3
 
 
 async def offered() -> str:

@@ -175,7 +175,7 @@ async def test_the_anchor_never_gets_it(
     session.on_tick.append(lambda slot, tick: ticks.append(tick))
     await eventually(lambda: len(ticks) >= 25)
     await table.close()
-    _, part = await cast.enter(None)
+    part = await cast.enter(None)
     for _ in range(10):
         assert white(part.presenter.tick().picture, LabelStyle()) == 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.live import Tick
-from streaming.cast import EngineCast, Part
+from streaming.cast import EngineCast
 from streaming.encoding.base import EncodedPicture, EncodedSound
 from streaming.errors import NotFound
 from streaming.metrics import Metrics
@@ -167,8 +167,7 @@ async def test_a_session_that_fails_is_gone_and_the_fault_is_logged(
     def fail() -> None:
         raise RuntimeError("no mouth today")
 
-    part = Part(session.part.presenter, session.part.figures, session.part.size)
-    monkeypatch.setattr(part.presenter, "tick", fail)
+    monkeypatch.setattr(session.part.presenter, "tick", fail)
     await eventually(lambda: len(table) == 0)
     assert "no mouth today" in caplog.text
     with pytest.raises(NotFound):

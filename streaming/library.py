@@ -1,0 +1,170 @@
+"""Avatars in memory: loaded once, shared by all who show them, let go when nobody has asked for a while."""
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from engine.anchor.fitted import FittedAvatar
+from engine.anchor.package import Avatar, find_avatar, list_avatars
+from engine.errors import AvatarError
+from engine.mouth.features import AnchorFeatures
+from engine.mouth.runtime import MouthRuntime
+from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET
+from engine.picture.fit import Size
+from engine.speech.audio import FRAME_RATE
+from engine.speech.mel import SILENT_WINDOW
+from streaming.errors import NotFound
+from streaming.shelf import Shelf
+
+KEEP_MB = 2048
+"""Memory of avatars that are kept for whoever asks next."""
+
+KEEP_S = 600.0
+"""How long an avatar is kept that nobody asks for."""
+
+Version = tuple[tuple[str, int, int], ...]
+"""What tells whether files have changed: each by name, time of change and size."""
+
+_FIRST = FRAME_RATE
+"""Frames of a clip that are needed first: a second."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Loaded:
+    """An avatar, at its own size or fitted into a canvas, and the mouth that all who show it share.
+
+    `version` is that of its files when they were read; `features` belong to them, whatever the size.
+    """
+
+    avatar: Avatar
+    features: AnchorFeatures
+    mouth: MouthRuntime
+    version: Version
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        own = self.avatar.frames * self.avatar.frame(0).nbytes
+        return own if isinstance(self.avatar, FittedAvatar) else own + self.features.nbytes
+
+    def frames(self) -> tuple[list[int], list[int]]:
+        """Its frames in the order in which features are likely to be needed: at once, and later."""
+        clips = sorted(self.avatar.card.clips, key=lambda clip: clip.kind not in ("idle", "talking"))
+        pieces: tuple[list[int], list[int], list[int]] = ([], [], [])
+        for clip in clips:
+            start = self.avatar.card.start(clip.name)
+            second, end = start + min(_FIRST, clip.frames), start + clip.frames
+            pieces[0 if clip.kind in ("idle", "talking") else 1].extend(range(start, second))
+            pieces[2].extend(range(second, end))
+        at_once, soon, later = pieces
+        return at_once, soon + later
+
+    def rehearse(self) -> None:
+        """Compute what is needed at once, and draw: a GPU prepares itself with the first picture. Blocks."""
+        at_once, _ = self.frames()
+        for frame in at_once:
+            _ = self.features[frame]
+        self.mouth.decode(SILENT_WINDOW[None], [self.features[0]])
+
+
+class Library:
+    """The avatars that `engine.anchor.package` finds, with mouths opened by `open_mouth` (folder -> runtime).
+
+    One that has changed on disk is read anew, while those who hold the former keep it. `pinned` is never let
+    go; of the others, `keep_mb` of those asked for last are kept.
+    """
+
+    def __init__(
+        self,
+        open_mouth: Callable[[Path], MouthRuntime],
+        keep_mb: float = KEEP_MB,
+        keep_s: float = KEEP_S,
+    ) -> None:
+        self._open_mouth = open_mouth
+        self._keep_s = keep_s
+        self._shelf: Shelf[tuple[str, Size | None], Loaded] = Shelf(
+            keep_mb * 2**20, keep_s, lambda loaded: loaded.nbytes
+        )
+        self._mouths: WeakValueDictionary[Version, MouthRuntime] = WeakValueDictionary()
+        self._opening = threading.Lock()
+        self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.pinned: Loaded | None = None
+
+    async def get(self, name: str, canvas: Size | None = None) -> Loaded:
+        """An avatar, fitted into a `canvas` where one is given. Raises NotFound or AvatarError."""
+        folder = await asyncio.to_thread(find, name)
+        loop = asyncio.get_running_loop()
+        async with self._loading[name]:
+            loaded = await self._current(folder, (name, None), lambda: self._load(folder))
+            if canvas not in (None, loaded.avatar.size):
+                loaded = await self._current(folder, (name, canvas), lambda: _fitted(loaded, canvas))
+        self._shelf.trim(loop.time())
+        loop.call_later(self._keep_s, lambda: self._shelf.trim(loop.time()))
+        return loaded
+
+    async def _current(
+        self, folder: Path, key: tuple[str, Size | None], load: Callable[[], Loaded]
+    ) -> Loaded:
+        now = asyncio.get_running_loop().time
+        found = self._shelf.get(key, now())
+        if found and found.version == await asyncio.to_thread(version, folder, found.avatar.mouth):
+            return found
+        loaded = await asyncio.to_thread(load)
+        self._shelf.put(key, loaded, now())
+        return loaded
+
+    def _load(self, folder: Path) -> Loaded:
+        own = version(folder)  # before they are read: what changes meanwhile is read again
+        avatar = Avatar.load(folder)
+        read = own + _facts(_mouth_files(avatar.mouth))
+        mouth = self._mouth(avatar.mouth)
+        return Loaded(avatar, AnchorFeatures(avatar, mouth), mouth, read)
+
+    def _mouth(self, folder: Path) -> MouthRuntime:
+        key = _facts(_mouth_files(folder))
+        # Opening one may take minutes where engines are built; nobody else's presenter waits for that.
+        mouth = self._mouths.get(key)
+        if mouth is None:
+            with self._opening:
+                mouth = self._mouths.get(key) or self._open_mouth(folder)
+                self._mouths[key] = mouth
+        return mouth
+
+
+def find(name: str) -> Path:
+    """The folder of an avatar. Raises NotFound; a path from the network is never followed."""
+    known = list_avatars()
+    if name not in known:
+        raise NotFound(
+            f"There is no avatar {name!r}; known avatars: {', '.join(known) or 'none is installed'}."
+        )
+    return find_avatar(name)
+
+
+def version(folder: Path, mouth: Path | None = None) -> Version:
+    """Of the files of an avatar, and of its mouth. Raises AvatarError while they are being taken away."""
+    try:
+        own = _facts([*folder.iterdir(), *folder.glob("clips/*")])
+        return own + _facts(_mouth_files(mouth)) if mouth else own
+    except OSError as error:
+        raise AvatarError(
+            f"The avatar {folder.name} cannot be read ({error.strerror}); try again."
+        ) from error
+
+
+def _facts(paths: list[Path]) -> Version:
+    files = [(path, path.stat()) for path in sorted(paths) if path.is_file()]
+    return tuple((str(path), facts.st_mtime_ns, facts.st_size) for path, facts in files)
+
+
+def _mouth_files(folder: Path) -> list[Path]:
+    return [folder / name for name in (FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET)]
+
+
+def _fitted(original: Loaded, canvas: Size) -> Loaded:
+    fitted = FittedAvatar(original.avatar, canvas)
+    return Loaded(fitted, original.features, original.mouth, original.version)
