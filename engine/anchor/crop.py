@@ -8,6 +8,7 @@ Landmark numbers are those of MediaPipe's 478-point face mesh.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -31,11 +32,16 @@ MASK_TOP = 0.22
 MASK_MARGIN = 0.04
 """Share of the crop's side, at the left, right and lower border, that the masked input still shows."""
 
+Track = TypeVar("Track", NDArray[np.float32], NDArray[np.float64])
+
 _RIGHT_EYE = (33, 133)
 _LEFT_EYE = (362, 263)
 _CHIN = (148, 152, 377)
 _MIDDLE = (2, 152, 172, 397)  # nose base, chin, both corners of the jaw: the lower half's middle
 _JAW = (58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288)
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+"""Landmarks along the outer lips."""
+
 _CHEEKS = (205, 4, 425)
 OUTLINE_POINTS = len(_CHEEKS) + len(_JAW)
 _JAW_DROP = 0.20  # room below the closed chin for an open jaw, in eye line to chin distances
@@ -98,16 +104,25 @@ def crop_from_landmarks(landmarks: Points) -> Crop:
 
 def smooth_crops(crops: Sequence[Crop], *, sigma: float = 2.5, loop: bool = False) -> list[Crop]:
     """Zero-phase Gaussian smoothing over time (`sigma` in frames), so that the square follows without
-    trembling.
-
-    `loop` treats the frames as a ring, so that a looping anchor has no jump; otherwise the ends are mirrored
-    through their point, which keeps a steady motion as it is.
+    trembling; `loop` as in `smooth_track`.
     """
     if len(crops) < 2:
         return list(crops)
     track = np.array([[c.cx, c.cy, c.size, c.angle] for c in crops])
     track[:, 3] = np.unwrap(track[:, 3])
-    reach = min(math.ceil(3 * sigma), len(crops) - 1)
+    smooth = smooth_track(track, sigma=sigma, loop=loop)
+    return [Crop(*(float(value) for value in row)) for row in smooth]
+
+
+def smooth_track(track: Track, *, sigma: float = 2.5, loop: bool = False) -> Track:
+    """Zero-phase Gaussian smoothing of columns (n, k) over time, `sigma` in frames.
+
+    `loop` treats the frames as a ring, so that a looping anchor has no jump; otherwise the ends are mirrored
+    through their point, which keeps a steady motion as it is.
+    """
+    reach = min(math.ceil(3 * sigma), len(track) - 1)
+    if reach < 1:
+        return track
     if loop:
         padded = np.concatenate([track[-reach:], track, track[:reach]])
     else:
@@ -117,7 +132,7 @@ def smooth_crops(crops: Sequence[Crop], *, sigma: float = 2.5, loop: bool = Fals
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     smooth = np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)
-    return [Crop(*(float(value) for value in row)) for row in smooth]
+    return np.asarray(smooth, track.dtype)
 
 
 def extract(frame: Picture, crop: Crop, size: int) -> Picture:

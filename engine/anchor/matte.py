@@ -4,6 +4,7 @@ The matte of a clip is optional: a grey video beside it, one picture a frame, wh
 Either all clips of a package have one or none is used.
 """
 
+import itertools
 import threading
 import zlib
 from pathlib import Path
@@ -20,6 +21,7 @@ from engine.anchor.crop import Picture
 from engine.errors import AvatarError, BadMediaError
 from engine.picture.video import read_i420, read_rgb
 from engine.picture.yuv import Frame, planes
+from engine.speech.audio import FRAME_RATE
 
 _SURE = 245
 """From here on (96 % of 255) a pixel's colour is the presenter's own, without the wall behind."""
@@ -55,10 +57,15 @@ class MatteVideo:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._pictures = read_rgb(path)
+        self._read = 0
 
     def matte(self, rgb: Picture, timestamp_ms: int) -> Plane:
-        """The next picture, at the size of `rgb`. Raises AvatarError when it ends early or does not fit."""
-        picture = next(self._pictures, None)
+        """The picture at that time, at the size of `rgb`. Raises AvatarError when it ends early or does not
+        fit.
+        """
+        skipped = max(0, round(timestamp_ms * FRAME_RATE / 1000) - self._read)
+        picture = next(itertools.islice(self._pictures, skipped, None), None)
+        self._read += skipped + 1
         if picture is None:
             raise AvatarError(
                 f"{self._path.name} ends before its video, after {timestamp_ms / 1000:.2f} s; export both "

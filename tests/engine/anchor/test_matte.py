@@ -10,12 +10,10 @@ import pytest
 from engine.anchor.card import MATTE
 from engine.anchor.matte import Mattes, MatteVideo, Plane, cut_out, find_mattes, stack
 from engine.anchor.package import Avatar, find_avatar
-from engine.anchor.prepare import prepare
 from engine.errors import AvatarError, BadMediaError
 from engine.picture.video import VideoWriter
 from engine.picture.yuv import planes, to_i420, to_rgb
-from tests.fakes import FRAME_SIZE, FRAMES, FakeTracker, paint_face
-from tests.tiny_mouth import write_tiny_mouth
+from tests.fakes import FRAME_SIZE, FRAMES, paint_face
 
 WIDTH, HEIGHT = FRAME_SIZE
 PERSON, WALL = (180, 120, 90), (20, 60, 160)
@@ -148,40 +146,27 @@ def test_picture_and_matte_travel_in_one() -> None:
     assert (below[..., 0].min(), below[..., 0].max()) == (0, 255)
 
 
-def test_a_matte_video_is_prepared_with_its_anchor(tmp_path: Path) -> None:
-    mouth = write_tiny_mouth(tmp_path / "trained", 64)
-    pictures = [paint_face(WIDTH, HEIGHT, seed=k) for k in range(26)]
-    with VideoWriter(tmp_path / "me.mp4", FRAME_SIZE) as video:
-        for picture in pictures:
-            video.write(to_i420(picture))
+def test_a_matte_video_is_brought_to_size_and_found_by_its_time(tmp_path: Path) -> None:
     wanted = [disc(60, at=k) for k in range(26)]
     double = [np.repeat(np.repeat(matte, 2, axis=0), 2, axis=1) for matte in wanted]
     matter = MatteVideo(write_matte(tmp_path / "grey.mp4", double))
-    made = prepare(tmp_path / "me.mp4", "me", tmp_path / "out", mouth, FakeTracker(), matter=matter)
-    mattes = Avatar.load(made).mattes
-    assert mattes is not None
-    for number in (0, 25):
-        assert np.abs(mattes[number].astype(int) - wanted[number]).mean() < 2
+    picture = paint_face(WIDTH, HEIGHT)
+    for number in (0, 1, 5, 25):
+        found = matter.matte(picture, 40 * number)
+        assert np.abs(found.astype(int) - wanted[number]).mean() < 2
 
 
 @pytest.mark.parametrize(
-    ("matte", "count", "why"),
+    ("matte", "at", "why"),
     [
-        (disc(50), 10, r"grey\.mp4 ends before its video, after 0\.40 s"),
-        (disc(50).T.copy(), 26, "same shape"),
+        (disc(50), 400, r"grey\.mp4 ends before its video, after 0\.40 s"),
+        (disc(50).T.copy(), 0, "same shape"),
     ],
 )
-def test_a_matte_video_that_does_not_fit_leaves_nothing(
-    tmp_path: Path, matte: Plane, count: int, why: str
-) -> None:
-    mouth = write_tiny_mouth(tmp_path / "trained", 64)
-    with VideoWriter(tmp_path / "me.mp4", FRAME_SIZE) as video:
-        for _ in range(26):
-            video.write(to_i420(paint_face(WIDTH, HEIGHT)))
-    matter = MatteVideo(write_matte(tmp_path / "grey.mp4", [matte] * count))
+def test_a_matte_video_that_does_not_fit_is_told(tmp_path: Path, matte: Plane, at: int, why: str) -> None:
+    matter = MatteVideo(write_matte(tmp_path / "grey.mp4", [matte] * 10))
     with pytest.raises(AvatarError, match=why):
-        prepare(tmp_path / "me.mp4", "me", tmp_path / "out", mouth, FakeTracker(), matter=matter)
-    assert not (tmp_path / "out").exists()
+        matter.matte(paint_face(WIDTH, HEIGHT), at)
 
 
 def test_a_missing_matte_video_is_told(tmp_path: Path) -> None:
