@@ -118,7 +118,7 @@ def _refuse(checks: list[Check], what: str) -> None:
 
 @contextmanager
 def _beside(root: Path) -> Iterator[Path]:
-    """Until the end, a new folder on the disk of `root`, hidden two levels deep, so that it is no avatar of it.
+    """A folder on the disk of `root` until the end, hidden two levels deep, so that it is no avatar of it.
 
     `root` is made where it is missing, and removed again if it stays empty.
     """
