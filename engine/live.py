@@ -1,17 +1,19 @@
 """LiveAvatar: the core of a session, without I/O. Speech in, ticks out."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.anchor.card import IDLE, Clip
-from engine.anchor.director import Director
+from engine.anchor.director import Director, Shot, share_left
+from engine.anchor.morph import Morph
 from engine.anchor.package import Avatar
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.runtime import MouthRuntime
-from engine.picture.paste import Paster
+from engine.picture.paste import Paster, Place
 from engine.picture.yuv import Frame
 from engine.speech.audio import SAMPLE_RATE, Samples, to_pcm16
 from engine.speech.buffer import SpeechBuffer
@@ -19,6 +21,7 @@ from engine.speech.mel import SILENT_WINDOW, Mel
 
 _RAMP = 1 / 3  # share of the mouth that one tick adds or takes: idle and speaking meet within three ticks
 _CUT_RAMP = 1 / 2  # after an interrupt
+_RECAST_TICKS = 4  # the last picture of the former presenter fades out
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,11 @@ class Tick:
     (640,) mono at 16 kHz. `speaking`: somebody speaks now or within the look-ahead. `mouth_late`: the speech
     of this tick had begun but did not arrive in time, so the tick is silent and idle. `position`: where this
     tick's sound ends on the line of all pushed speech (what `LiveAvatar.push` returns is on it).
-    `frame`: number of the anchor's frame in the picture, of the clip named `clip`. While one clip fades into
-    another, `other` is a frame of the one that is left, and `other_share` in [0, 1] what it still has of the
-    picture. `avatar`: its presenter's name. For some ticks after a `recast`, `before` is the last tick of
-    the former presenter, and `before_share` what it still has of the picture.
+    `frame`: number of the frame of `avatar` in the picture, of its clip named `clip`. While one clip fades
+    into another, `other` is a frame of the one that is left, `other_share` what it still has of the picture,
+    in (0, 1), and `morph` mixes what belongs to both frames from `other` to `frame`, as the picture was.
+    For some ticks after a `recast`, `before` is the last tick of the former presenter, and `before_share`
+    what it still has of the picture.
     """
 
     index: int
@@ -44,6 +48,7 @@ class Tick:
     frame: int = 0
     other: int | None = None
     other_share: float = 0.0
+    morph: Morph | None = None
     clip: str = IDLE
     avatar: str = ""
     before: "Tick | None" = None
@@ -58,11 +63,13 @@ class _Role:
     features: AnchorFeatures
     mouth: MouthRuntime
     director: Director
-    paster: Paster
+    pasters: tuple[Paster, Paster]
+    """By turns, one for each change of clip: while a fade lasts both sides need theirs."""
 
 
 def _role(avatar: Avatar, features: AnchorFeatures, mouth: MouthRuntime) -> _Role:
-    return _Role(avatar, features, mouth, Director(avatar.card.clips), Paster(avatar.mask(0)))
+    director = Director(avatar.card.clips, avatar.poses)
+    return _Role(avatar, features, mouth, director, (Paster(), Paster()))
 
 
 class LiveAvatar:
@@ -79,6 +86,10 @@ class LiveAvatar:
         self._strength = 0.0
         self._fall = _RAMP
         self._flowing = False
+        self._fresh = False
+        self._last: Tick | None = None
+        self._before: Tick | None = None
+        self._since = 0  # ticks since the former presenter left
 
     @property
     def clips(self) -> tuple[Clip, ...]:
@@ -98,11 +109,12 @@ class LiveAvatar:
     def recast(self, avatar: Avatar, features: AnchorFeatures, mouth: MouthRuntime) -> None:
         """Another presenter from the next tick on; what is being said goes on, clips asked for are forgotten.
 
-        Pictures have another size from then on when the avatar has.
+        The former picture fades out within some ticks; where the sizes differ there is a cut, and pictures
+        have the new size.
         """
         role = _role(avatar, features, mouth)
         with self._lock:
-            self._role = role
+            self._role, self._fresh = role, True
 
     @property
     def backlog_s(self) -> float:
@@ -143,9 +155,10 @@ class LiveAvatar:
             self._flowing = (speaking if ready else late) and self._speech.backlog > 0
             self._move(speaking)
             strength = self._strength
-            role = self._role
+            role, fresh, self._fresh = self._role, self._fresh, False
             shot = role.director.next(speaking)
-        picture = self._draw(role, shot.frame, window, strength)
+        picture, morph = self._show(role, shot, window, strength)
+        picture, before_share = self._fade_in(picture, fresh)
         tick = Tick(
             self._index,
             picture,
@@ -153,13 +166,17 @@ class LiveAvatar:
             speaking,
             late,
             position,
-            shot.frame,
-            shot.other,
-            shot.other_share,
-            shot.clip,
-            role.avatar.name,
+            frame=shot.frame,
+            other=shot.other,
+            other_share=shot.other_share,
+            morph=morph,
+            clip=shot.clip,
+            avatar=role.avatar.name,
+            before=self._before,
+            before_share=before_share,
         )
         self._index += 1
+        self._last = tick
         return tick
 
     def _move(self, speaking: bool) -> None:
@@ -170,12 +187,40 @@ class LiveAvatar:
             # Rounding must not leave a trace of mouth behind.
             self._strength = self._strength - self._fall if self._strength > self._fall + 1e-6 else 0.0
 
-    def _draw(self, role: _Role, frame: int, window: Mel, strength: float) -> Frame:
+    def _show(self, role: _Role, shot: Shot, window: Mel, strength: float) -> tuple[Frame, Morph | None]:
+        """The presenter in one clip, or on the way from one to the next."""
+        picture = self._draw(role, shot.take, shot.frame, window, strength)
+        if shot.other is None:
+            role.pasters[(shot.take + 1) % 2].rest()
+            return picture, None
+        leaving = self._draw(role, shot.take - 1, shot.other, window, strength)
+        morph = Morph(role.avatar.frame(shot.other), role.avatar.frame(shot.frame))
+        return morph.mix(leaving, picture, 1 - shot.other_share), morph
+
+    def _draw(self, role: _Role, take: int, frame: int, window: Mel, strength: float) -> Frame:
         """One anchor frame with its mouth."""
-        anchor = role.avatar.frame(frame)
-        strength *= role.avatar.card.shares[frame]
+        avatar, paster = role.avatar, role.pasters[take % 2]
+        strength *= avatar.card.shares[frame]
         if strength == 0:
-            return anchor
+            paster.rest()
+            return avatar.frame(frame)
         patch = role.mouth.decode(window[None], [role.features[frame]])[0]
-        idle = role.avatar.face(frame)
-        return role.paster.paste(anchor, patch, role.avatar.card.crops[frame], strength, idle)
+        place = Place(avatar.card.crops[frame], avatar.mask(frame), avatar.face(frame))
+        return paster.paste(avatar.frame(frame), patch, place, strength)
+
+    def _fade_in(self, picture: Frame, fresh: bool) -> tuple[Frame, float]:
+        """`picture` with what is left of the former presenter's last one, and how much that is."""
+        last = self._last
+        if fresh and last is not None:
+            same = last.picture.shape == picture.shape
+            self._before, self._since = replace(last, before=None) if same else None, 0
+        if self._before is None:
+            return picture, 0.0
+        if self._since == _RECAST_TICKS:
+            self._before = None
+            return picture, 0.0
+        share = share_left(self._since, _RECAST_TICKS)
+        self._since += 1
+        return np.asarray(
+            cv2.addWeighted(self._before.picture, share, picture, 1 - share, 0), np.uint8
+        ), share

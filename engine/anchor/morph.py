@@ -1,0 +1,68 @@
+"""A picture between two pictures of the same presenter, without a double face.
+
+Both are moved along the optical flow between them (DIS: Kroeger et al., "Fast Optical Flow using Dense
+Inverse Search", 2016), each by its part of the way, and mixed where they meet.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.picture.yuv import Frame, planes
+
+Plane = NDArray[np.uint8]
+_Flow = NDArray[np.float32]
+
+_LOOK_SIDE = 320  # longer side in pixels at which the flow is looked for
+_LEAST_SIDE = 16  # DIS wants some pixels in either direction
+_CALM = 2.0  # Gaussian sigma of the flow, same pixels: it must not tear a picture at an edge
+
+
+class Morph:
+    """The way from one frame to another of the same size."""
+
+    def __init__(self, start: Frame, end: Frame) -> None:
+        """Find the flow between two I420 frames; some milliseconds."""
+        one, other = _small(start), _small(end)
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        still = np.zeros((*one.shape, 2), np.float32)
+        self._there = _calm(search.calc(one, other, still.copy()))
+        self._back = _calm(search.calc(other, one, still))
+
+    def mix(self, start: Frame, end: Frame, share: float) -> Frame:
+        """The I420 picture `share` in [0, 1] of the way from `start` to `end`: the frames themselves, or with
+        something drawn on them.
+        """
+        out = np.empty_like(start)
+        for target, one, other in zip(planes(out), planes(start), planes(end), strict=True):
+            target[...] = self.mix_plane(one, other, share)
+        return out
+
+    def mix_plane(self, start: Plane, end: Plane, share: float) -> Plane:
+        """The same for uint8 (h, w) that belong to the frames, such as their mattes."""
+        # Near the start the flow is taken where the start has it, near the end where the end has it.
+        flow = (1 - share) * self._there - share * self._back
+        first, second = _moved(start, -share * flow), _moved(end, (1 - share) * flow)
+        return np.asarray(cv2.addWeighted(first, 1 - share, second, share, 0), np.uint8)
+
+
+def _small(frame: Frame) -> Plane:
+    luma = planes(frame)[0]
+    scale = min(1.0, _LOOK_SIDE / max(luma.shape))
+    height, width = (max(_LEAST_SIDE, round(side * scale)) for side in luma.shape)
+    return np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _calm(flow: _Flow) -> _Flow:
+    return np.asarray(cv2.GaussianBlur(flow, (0, 0), _CALM), np.float32)
+
+
+def _moved(plane: Plane, way: _Flow) -> Plane:
+    """`plane` with each pixel fetched from `way` (in pixels of the flow's size) beside it."""
+    (height, width), (high, wide) = plane.shape, way.shape[:2]
+    right, down = (
+        cv2.resize(np.ascontiguousarray(part), (width, height))
+        for part in (way[..., 0] * np.float32(width / wide), way[..., 1] * np.float32(height / high))
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
+    return np.asarray(cv2.remap(plane, right, down, flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
