@@ -97,3 +97,9 @@ class Busy(Refusal):
     """The server is full for now."""
 
     status = 503
+
+
+class NoRoom(Refusal):
+    """The disk is too full."""
+
+    status = 507

@@ -4,14 +4,16 @@ import asyncio
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address
 from types import TracebackType
+from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streaming.auth import refuse
+from streaming.auth import HasRoutes, refuse
 from streaming.errors import BadRequest, Refusal, TooLarge, TooMany, TooSlow
 from streaming.settings import Settings
 
@@ -123,11 +125,24 @@ class _Held:
         self.release()
 
 
-class Limits:
-    """ASGI middleware: a bounded body, JSON of bounded depth, and a bounded number of requests at a time."""
+_Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+
+def long_body(endpoint: _Endpoint) -> _Endpoint:
+    """Declare that a route reads a long body as it comes, and bounds its size and its time itself."""
+    endpoint.__koubo_long_body__ = True  # type: ignore[attr-defined]
+    return endpoint
+
+
+class Limits:
+    """ASGI middleware: a bounded body, JSON of bounded depth, and a bounded number of requests at a time.
+
+    Routes of `routers` that declare a `long_body` are given it unread.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, routers: Sequence[HasRoutes] = ()) -> None:
         self._app = app
+        self._routers = routers
         self._max_body = settings.max_body_bytes
         self._at_once = InHand(settings.requests_at_once)
 
@@ -147,15 +162,23 @@ class Limits:
                 if "\0" in scope["path"]:
                     # No file system takes it, and not every route may think of it.
                     raise BadRequest("The address holds a NUL character.")
-                if scope["type"] == "http":
+                if scope["type"] == "http" and not self._takes_long(scope):
                     receive = await self._bounded(scope, receive)
             except Refusal as refusal:
                 await refuse(refusal, scope, receive, send)
                 return
             await self._app(scope, receive, send)
 
+    def _takes_long(self, scope: Scope) -> bool:
+        for router in self._routers:
+            for route in router.routes:
+                match, child = route.matches(scope)
+                if match is Match.FULL:
+                    return hasattr(child.get("endpoint"), "__koubo_long_body__")
+        return False
+
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Reads the body whole: no route takes a long one, and a slow sender ties up no route."""
+        """Reads the body whole, so that a slow sender ties up no route."""
         headers = Headers(scope=scope)
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._max_body:

@@ -38,7 +38,7 @@ def add_safety(app: FastAPI, settings: Settings, routers: Sequence[HasRoutes]) -
     """
     app.state.keys = Keys(settings)
     app.state.session_rate = RateLimit(settings.sessions_per_minute / 60, settings.sessions_at_once)
-    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(Limits, settings=settings, routers=routers)
     app.add_middleware(Guard, keys=app.state.keys, routers=routers, others=OPEN_PATHS)
 
 

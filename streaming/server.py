@@ -18,7 +18,7 @@ from engine.errors import KouboError
 from engine.mouth.choose import AUTO, RUNTIMES, choose
 from engine.mouth.gpu import find_gpu
 from engine.mouth.runtime import MouthRuntime
-from streaming.api import audio, avatars, outlets, pages, sessions, webrtc
+from streaming.api import audio, avatar_jobs, avatars, outlets, pages, sessions, webrtc
 from streaming.api.errors import add_error_handlers
 from streaming.cast import Cast, EngineCast
 from streaming.connections import Certificate, bounded_protocol, check_certificate
@@ -34,10 +34,12 @@ from streaming.sessions import SessionTable, Stage
 from streaming.settings import Settings
 from streaming.voices.base import Voice
 from streaming.voices.registry import open_voices
+from streaming.workshop import Workshop
 
 logger = logging.getLogger(__name__)
 
-_MODULES = (pages, avatars, sessions, audio, outlets, webrtc)  # the last takes any name of one part
+_MODULES = (pages, avatar_jobs, avatars, sessions, audio, outlets, webrtc)
+"""The last takes any name of one part."""
 _LEAVE_S = 3
 _WEBSOCKET_BYTES = 1 << 20
 """Largest message of a WebSocket: more than ten seconds of sound at 48 kHz."""
@@ -54,8 +56,11 @@ def create_app(
     cast: Cast | None = None,
     voice: Voice | None = None,
     metrics: Metrics | None = None,
+    workshop: Workshop | None = None,
 ) -> FastAPI:
-    """The app. `cast` and `voice` stand in for the engine's avatars and espeak-ng where given."""
+    """The app. `cast`, `voice` and `workshop` stand in for the engine's avatars, espeak-ng and the making of
+    presenters where given.
+    """
     settings = settings or Settings()
     encoders = choose_encoders(settings.h264_encoder)
     logger.info(encoders.reason)
@@ -82,11 +87,14 @@ def create_app(
                 lambda: len(table), lambda: table.viewers, lambda: table.encoders, lambda: table.outlets
             )
             app.state.stage, app.state.table = stage, table
+            app.state.workshop = workshop or Workshop(settings)
+            await asyncio.to_thread(app.state.workshop.room.clear_leftovers)
             app.state.readiness = Readiness(stage.cast)
             warming = asyncio.create_task(app.state.readiness.run(), name="warm-up")
             try:
                 yield
             finally:
+                await app.state.workshop.close()
                 await table.close()
                 await voices.close()
                 warming.cancel()

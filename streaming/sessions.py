@@ -339,6 +339,11 @@ class SessionTable:
         return sum(session.idle_s < _IN_USE_S for session in self._sessions.values())
 
     @property
+    def on_stage(self) -> set[str]:
+        """Names of the avatars that sessions show."""
+        return {session.part.role.name for session in self._sessions.values()}
+
+    @property
     def viewers(self) -> int:
         """Viewers of all sessions together."""
         return sum(len(session.viewers) for session in self._sessions.values())

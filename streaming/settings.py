@@ -140,6 +140,18 @@ class Settings(BaseSettings):
     recordings_min_free_mb: int = Field(default=1024, ge=0)
     """Megabytes that must stay free there; recordings end before there are fewer."""
 
+    upload_max_mb: int = Field(default=500, ge=1)
+    """Megabytes of the largest video or package that may be uploaded to make a presenter."""
+
+    uploads_min_free_mb: int = Field(default=1024, ge=0)
+    """Megabytes that must stay free where presenters are kept; uploads that would leave fewer are refused."""
+
+    makers: int = Field(default=1, ge=1)
+    """Presenters that are made at a time, each in a process of low priority."""
+
+    makers_waiting: int = Field(default=4, ge=0)
+    """Presenters that may wait to be made."""
+
     operate_tokens: tuple[SecretStr, ...] = ()
     """Bearer tokens that may do everything. Without any, it serves its own machine only."""
 

@@ -1,6 +1,7 @@
 """What routes need of the server they run in."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 
@@ -8,6 +9,7 @@ from streaming.auth import Keys
 from streaming.errors import TooLarge, WrongMediaType
 from streaming.limits import RateLimit
 from streaming.sessions import Session, SessionTable, Stage
+from streaming.workshop import Workshop
 
 MAX_SDP_BYTES = 100_000
 
@@ -29,6 +31,17 @@ def get_session(session_id: str, table: Annotated[SessionTable, Depends(get_tabl
     return table.get(session_id)
 
 
+def get_workshop(request: Request) -> Workshop:
+    """Where new presenters are made."""
+    workshop: Workshop = request.app.state.workshop
+    return workshop
+
+
+def avatar_address(name: str) -> str:
+    """The address of an avatar, whose name may be of any script."""
+    return f"/v1/avatars/{quote(name, safe='')}"
+
+
 def get_keys(request: Request) -> Keys:
     """The tokens of this server."""
     keys: Keys = request.app.state.keys
@@ -46,6 +59,7 @@ def count_new_session(request: Request) -> None:
 
 TheStage = Annotated[Stage, Depends(get_stage)]
 TheTable = Annotated[SessionTable, Depends(get_table)]
+TheWorkshop = Annotated[Workshop, Depends(get_workshop)]
 TheKeys = Annotated[Keys, Depends(get_keys)]
 TheSession = Annotated[Session, Depends(get_session)]
 
