@@ -28,6 +28,11 @@ _STEPS = {
     "rest": "closing the mouth",
     "film": "writing pictures",
     "write": "finishing",
+    "check": "reading pictures",
+    "mouth": "trying the mouth",
+    "sheet": "drawing the sheet",
+    "pack": "packing",
+    "unpack": "unpacking",
 }
 _MARKS = {"problem": "✗", "advice": "•"}
 

@@ -27,7 +27,7 @@ def complaint(*words: str | Path) -> str:
 def test_the_shipped_presenters_are_listed() -> None:
     done = koubo("avatar", "list", "--json")
     assert done.returncode == 0
-    assert {"ada", "kai"} <= set(json.loads(done.stdout))
+    assert {"ada", "kai"} <= {presenter["name"] for presenter in json.loads(done.stdout)}
 
 
 def test_an_unknown_avatar_is_named(tmp_path: Path) -> None:

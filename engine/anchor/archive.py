@@ -37,7 +37,7 @@ def export_avatar(
     """Write the avatar in `folder` as the zip file `output`, whole or not at all; returns `output`.
 
     A shared mouth is packed into it. `consent` is written into the copy where the avatar, of schema 1, states
-    none. `force` replaces a file. `tell` hears the steps "check", "mouth" and ("pack", bytes, of how many).
+    none. `force` replaces a file. `tell` hears the steps "check", "mouth" and ("pack", KB, of how many).
     Raises AvatarError: the file exists, no consent or a second one, a damaged avatar, no place to write.
     """
     if output.exists() and not force:
@@ -47,8 +47,8 @@ def export_avatar(
         raise AvatarError(f"The avatar {card.name} states a consent already; export it without another.")
     if not card.consent and not consent:
         raise AvatarError(
-            f"The avatar {card.name} does not say who agreed to be shown; give their name with --consent-by "
-            "and what they agreed to with --consent."
+            f"The avatar {card.name} does not say who agreed to be shown; give their name with --consent-by, "
+            "or with --rendered who drew it."
         )
     checks = [check for check in validate(folder, tell) if check.code != "consent"]
     _refuse(checks, f"{card.name} is not exported")
@@ -65,7 +65,7 @@ def export_avatar(
 def import_avatar(archive: Path, *, name: str | None = None, tell: Tell | None = None) -> Path:
     """Take the avatar out of a zip file into `own_avatars()`; returns its folder.
 
-    `name` calls it otherwise than where it comes from. `tell` hears the steps ("unpack", bytes, of how many),
+    `name` calls it otherwise than where it comes from. `tell` hears the steps ("unpack", KB, of how many),
     "check" and "mouth". Raises AvatarError for whatever is wrong with the file, for one without consent, or
     when the name is taken; then nothing is left behind. No other avatar is ever touched.
     """
@@ -155,7 +155,7 @@ def _pack(card: bytes, files: Mapping[str, Path], output: Path, tell: Tell) -> N
                         digest.update(chunk)
                         size += len(chunk)
                         target.write(chunk)
-                        tell("pack", done + size, total)
+                        tell("pack", (done + size) >> 10, total >> 10)
                 done += size
                 entries[name] = {"bytes": size, "sha256": digest.hexdigest()}
             manifest = json.dumps({"schema": SCHEMA, "files": entries}, indent=1)

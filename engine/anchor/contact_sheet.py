@@ -1,5 +1,6 @@
 """An avatar on one page: what a person needs to see to tell whether it is good."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from engine.anchor.card import Clip
 from engine.anchor.crop import Picture, extract
+from engine.anchor.film_checks import LARGER, step, thumb
 from engine.anchor.matte import Mattes, cut_out
 from engine.anchor.package import Avatar
 from engine.anchor.page import Tile, line, page, strip
@@ -30,7 +32,6 @@ _AROUND = 1.4  # side of what is shown of a speaking face, in sides of the mouth
 _FACE = 384  # pixels of it
 _SQUARE, _MASK, _HIDDEN = (255, 255, 255), (90, 230, 120), (255, 100, 90)
 _GAIN = 8  # by which differences are shown larger
-_LARGER = 95  # percentile of the steps from picture to picture
 _PLOT = (34, 37, 43)
 _CHEQUERS = 16  # along the picture's width
 _STRESS = "ˈˌ"
@@ -134,15 +135,16 @@ def _round(avatar: Avatar, columns: int) -> list[Picture]:
         one, other, title = max(last - 1, 0), last, "the idle clip turns back: the two last pictures"
     before, after = avatar.rgb(one), avatar.rgb(other)
     apart = cv2.absdiff(before, after)
-    steps = [_apart(avatar, number, number + 1) for number in range(last)] or [0.0]
-    largest = float(np.percentile(steps, _LARGER))
+    thumbs = [thumb(avatar.frame(number)) for number in range(clip.frames)]
+    steps = [step(*pair) for pair in itertools.pairwise(thumbs)] or [0.0]
+    largest = float(np.percentile(steps, LARGER))
     tiles = [
         Tile(before, str(one)),
         Tile(after, str(other)),
         Tile(np.asarray(cv2.multiply(apart, (_GAIN,) * 4), np.uint8), f"difference x{_GAIN}"),
         Tile(_curve(steps, before.shape[:2]), f"steps, up to {max(steps):.2f}"),
     ]
-    jump = _apart(avatar, one, other)
+    jump = step(thumbs[one], thumbs[other])
     words = f"{title}; their difference is {jump:.2f} of 255 levels, larger steps within are {largest:.2f}"
     return [line(words), strip(tiles, columns)]
 
@@ -156,10 +158,6 @@ def _curve(steps: Sequence[float], shape: tuple[int, ...]) -> Picture:
     points = np.rint(np.column_stack([across, up])).astype(np.int32)
     cv2.polylines(picture, [points], False, _MASK, max(1, width // 240), cv2.LINE_AA)
     return picture
-
-
-def _apart(avatar: Avatar, one: int, other: int) -> float:
-    return float(cv2.absdiff(avatar.frame(one), avatar.frame(other)).mean())
 
 
 def _speaking(avatar: Avatar, mouth: MouthRuntime) -> list[Picture]:

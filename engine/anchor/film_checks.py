@@ -17,7 +17,11 @@ from engine.picture.yuv import Frame, planes
 
 _THUMB = (96, 96)
 _JUMP = 1.5  # times the larger steps from picture to picture
-_LARGER = 95  # percentile of the steps
+LARGER = 95
+"""Percentile of the steps from picture to picture that a loop's jump is measured by."""
+
+Thumb = NDArray[np.float32]
+
 _COVER = (0.02, 0.98)  # share of the picture that a presenter covers
 _BLACK, _SPAN = 16, 219  # limited range
 
@@ -32,7 +36,7 @@ class Film:
         self._path = folder / file
         self._file = file
         self._wanted = (frames, *card.size)
-        self._thumbs: list[NDArray[np.float32]] = []
+        self._thumbs: list[Thumb] = []
 
     def read(self) -> Iterator[tuple[int, Frame]]:
         """Number and I420 picture, one after the other, as far as they fit the card."""
@@ -57,7 +61,7 @@ class Film:
         if len(self.steps) < 2:
             return 0.0
         first, last = self._thumbs
-        return _step(first, last) / max(float(np.percentile(self.steps, _LARGER)), 0.1)
+        return step(first, last) / max(float(np.percentile(self.steps, LARGER)), 0.1)
 
     def _header(self) -> str:
         """Why the file is no video of the card's, before a picture is decoded."""
@@ -84,14 +88,20 @@ class Film:
     def _note(self, frame: Frame) -> None:
         luma = planes(frame)[0]
         self.covers.append((float(cv2.mean(luma)[0]) - _BLACK) / _SPAN)
-        thumb = np.asarray(cv2.resize(luma, _THUMB, interpolation=cv2.INTER_AREA), np.float32)
+        small = thumb(frame)
         if self._thumbs:
-            self.steps.append(_step(self._thumbs[-1], thumb))
+            self.steps.append(step(self._thumbs[-1], small))
         # The first and the newest.
-        self._thumbs = [*self._thumbs[:1], thumb]
+        self._thumbs = [*self._thumbs[:1], small]
 
 
-def _step(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def thumb(frame: Frame) -> Thumb:
+    """An I420 picture's luminance made small, so that the codec's noise and its key frames are no motion."""
+    return np.asarray(cv2.resize(planes(frame)[0], _THUMB, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def step(one: Thumb, other: Thumb) -> float:
+    """How far two thumbs lie apart, in levels of 255."""
     return float(np.abs(one - other).mean())
 
 

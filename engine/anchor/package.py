@@ -8,6 +8,7 @@ import tempfile
 import threading
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from engine.errors import AvatarError, BadMediaError
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
 from engine.picture.video import read_i420
 from engine.picture.yuv import Frame, to_rgb
+
+Where = Literal["shipped", "yours", "KOUBO_AVATARS", "elsewhere"]
 
 MASK = "mask.png"
 MOUTH = "mouth"
@@ -253,15 +256,28 @@ def check_free(name: str) -> None:
         raise AvatarError(f"There is an avatar {name} already; choose another name or delete that one first.")
 
 
-def is_shipped(folder: Path) -> bool:
-    """Whether an avatar's folder comes with Koubo."""
-    return folder.absolute().parent.resolve() == _PACKAGED.resolve()
+def where(folder: Path) -> Where:
+    """Where an avatar's folder lies: comes with Koubo, is the user's own at home, is in a folder of
+    KOUBO_AVATARS, or somewhere else.
+    """
+    root = folder.absolute().parent.resolve()
+    if root == _PACKAGED.resolve():
+        return "shipped"
+    if root == _home_root().resolve():
+        return "yours"
+    return "KOUBO_AVATARS" if root in (path.resolve() for path in _named_roots()) else "elsewhere"
 
 
 def is_own(folder: Path) -> bool:
-    """Whether an avatar's folder is the user's: in a folder of KOUBO_AVATARS or at home, and not shipped."""
-    root = folder.absolute().parent.resolve()
-    return not is_shipped(folder) and root in (path.resolve() for path in avatar_roots()[1:])
+    """Whether an avatar's folder is the user's: at home or in a folder of KOUBO_AVATARS, and not shipped."""
+    return where(folder) in ("yours", "KOUBO_AVATARS")
+
+
+def check_own(folder: Path) -> None:
+    """Raises AvatarError for what is no avatar of the user's own: it is left as it is."""
+    if not is_own(folder) or not (folder / CARD).is_file():
+        place = "comes with Koubo" if where(folder) == "shipped" else f"lies in {folder.absolute().parent}"
+        raise AvatarError(f"{folder.name} {place} and stays as it is; only your own avatars can be deleted.")
 
 
 def delete(name_or_path: str) -> None:
@@ -270,9 +286,7 @@ def delete(name_or_path: str) -> None:
     Raises AvatarError for one that is shipped, lies elsewhere, or whose mouth another avatar uses.
     """
     folder = find_avatar(name_or_path)
-    if not is_own(folder) or not (folder / CARD).is_file():
-        where = "comes with Koubo" if is_shipped(folder) else f"lies in {folder.absolute().parent}"
-        raise AvatarError(f"{folder.name} {where} and is not deleted; only your own avatars can be.")
+    check_own(folder)
     for other in folder.parent.glob(f"*/{CARD}"):
         if other.parent != folder and _leans_on(other.parent, folder):
             raise AvatarError(

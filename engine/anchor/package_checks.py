@@ -12,15 +12,16 @@ from engine.anchor.card import AvatarCard, Clip
 from engine.anchor.crop import outline_mask
 from engine.anchor.package import MASK, package_files, read_mask
 from engine.errors import AvatarError
+from engine.evaluate.jitter import crop_jitter
 
 Verdict = Literal["ok", "advice", "problem"]
 
 _MOST_BYTES, _MANY_BYTES = 16 << 30, 4 << 30  # of decoded pictures
 _OUTSIDE = 0.02  # share of the square outside the picture that is no matter
 _JITTER = 0.5  # pixels
+_MIN_FRAMES = 7  # of a clip in which a tremble can be told from a motion
 _GRID = (np.arange(16) + 0.5) / 16 - 0.5  # points along a side of the square, from its middle
 _SILENT_SHARE = 0.05  # a mouth shown less than this does not speak
-_CORNERS = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
 
 Numbers = NDArray[np.float64]
 
@@ -50,7 +51,7 @@ def check_consent(card: AvatarCard) -> Check:
             "consent",
             "problem",
             "It does not say who agreed to be shown; make it anew with `koubo avatar create`, or add the "
-            "consent with `koubo avatar export --consent-by NAME --consent STATEMENT`.",
+            "consent with `koubo avatar export --consent-by NAME`.",
         )
     who = "A person agreed" if consent.shown == "person" else "Nobody real is shown"
     return Check("consent", "ok", f"{who}: {consent.by}, {consent.on}.")
@@ -106,7 +107,8 @@ def check_crops(card: AvatarCard) -> Check:
 
 def check_jitter(card: AvatarCard) -> Check:
     """Whether the squares tremble."""
-    worst, clip = max((crop_tremble(clip), clip.name) for clip in card.clips)
+    clips = [clip for clip in card.clips if clip.frames >= _MIN_FRAMES]
+    worst, clip = max(((crop_jitter(clip.crops).tremble, clip.name) for clip in clips), default=(0.0, ""))
     if worst > _JITTER:
         return Check(
             "jitter",
@@ -167,20 +169,6 @@ def check_strangers(folder: Path, card: AvatarCard) -> Check:
             f"It holds files of no avatar, which an export leaves out: {', '.join(strange[:3])}{more}.",
         )
     return Check("files", "ok", "It holds nothing but its own files.")
-
-
-def crop_tremble(clip: Clip) -> float:
-    """How much a clip's squares tremble beyond smooth motion, in pixels: root mean square over their corners.
-
-    The second difference over time of white noise is sqrt(6) times as large as the noise itself.
-    """
-    track = _places(clip, _CORNERS)
-    if clip.loop == "forward":
-        track = np.concatenate([track, track[:2]])
-    if len(track) < 3:
-        return 0.0
-    bends = np.diff(track, n=2, axis=0)
-    return float(np.sqrt((bends**2).sum(axis=2).mean() / 6))
 
 
 def _square() -> Numbers:

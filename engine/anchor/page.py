@@ -16,6 +16,8 @@ WIDTH = 1600
 _GAP = 8
 _PAPER, _INK, _FAINT = (22, 24, 28), (236, 236, 236), (150, 156, 166)
 _LINE = 26
+_LABEL = 24
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SMALL, _LARGE = 0.5, 0.8
 _QUALITY = 88
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -81,17 +83,14 @@ def _fitted(tile: Tile, side: int) -> Picture:
     picture = cv2.resize(tile.picture, (side, round(height * side / width)), interpolation=kind)
     fitted = np.ascontiguousarray(picture, np.uint8)
     if tile.words:
-        place = (6, len(fitted) - 8)
-        # Dark below, so that it can be read on any picture.
-        _write(fitted, tile.words, place, _SMALL, (0, 0, 0), thick=4)
-        _write(fitted, tile.words, place, _SMALL, tile.colour)
+        (width, _), _ = cv2.getTextSize(tile.words, _FONT, _SMALL, 1)
+        fitted[-_LABEL:, : width + 12] = _PAPER
+        _write(fitted, tile.words, (6, len(fitted) - 7), _SMALL, tile.colour)
     return fitted
 
 
-def _write(
-    picture: Picture, text: str, place: tuple[int, int], size: float, colour: Colour, thick: int = 1
-) -> None:
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thick, cv2.LINE_AA)
+def _write(picture: Picture, text: str, place: tuple[int, int], size: float, colour: Colour) -> None:
+    cv2.putText(picture, text, place, _FONT, size, colour, 1, cv2.LINE_AA)
 
 
 def _paper(height: int, width: int) -> Picture:

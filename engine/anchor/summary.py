@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from engine.anchor.card import Consent, read_card
-from engine.anchor.package import is_own, is_shipped, package_files
+from engine.anchor.package import Where, package_files, where
 from engine.speech.audio import FRAME_RATE
-
-Where = Literal["shipped", "own", "elsewhere"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +22,7 @@ class ClipSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One avatar. `where`: shipped with Koubo, the user's own, or reached by a path.
+    """One avatar.
 
     `size` (width, height) in pixels; `seconds` of all clips; `bytes` of its own files, not of a shared mouth;
     `mouth` the folder of its mouth, relative to it, and `mouth_size` the side of what that draws; `crop` the
@@ -60,7 +57,7 @@ def summarise(folder: Path) -> Summary:
     return Summary(
         name=folder.absolute().name,
         title=card.title,
-        where="shipped" if is_shipped(folder) else "own" if is_own(folder) else "elsewhere",
+        where=where(folder),
         folder=str(folder.absolute()),
         size=card.size,
         seconds=card.frames / FRAME_RATE,

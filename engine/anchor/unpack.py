@@ -46,7 +46,7 @@ _DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, 
 
 
 def unpack(archive: Path, folder: Path, tell: Tell) -> None:
-    """Write the files of a zip file into the empty `folder`; `tell` hears ("unpack", bytes, of how many).
+    """Write the files of a zip file into the empty `folder`; `tell` hears ("unpack", kilobytes, of how many).
 
     Raises AvatarError for a file that is missing, damaged, too large, or holds anything else than the files
     of an avatar as they are listed in its manifest. What was written until then is the caller's to remove.
@@ -100,7 +100,7 @@ class _Unpacking:
                 for chunk in self._chunks(entry):
                     digest.update(chunk)
                     file.write(chunk)
-                    self._tell("unpack", self._done, total)
+                    self._tell("unpack", self._done >> 10, total >> 10)
             if digest.hexdigest() != sums[name]:
                 raise self._error(f"{name} is not what {MANIFEST} says")
 
