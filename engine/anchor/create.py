@@ -14,10 +14,11 @@ from engine.anchor.card import ANCHOR, IDLE, AvatarCard, Clip, ClipKind, Consent
 from engine.anchor.checks import Finding, check, problems, usable
 from engine.anchor.crop import LIPS
 from engine.anchor.face_track import FaceTrack, follow_face
-from engine.anchor.loops import IdleLoop, LoopChoice, find_loop
+from engine.anchor.loops import MIN_FRAMES, IdleLoop, LoopChoice, at_rest, find_loop
 from engine.anchor.package import check_name
 from engine.anchor.prepare import film_clip, loop_cut
-from engine.anchor.survey import Survey, Tell, survey
+from engine.anchor.resting import Lenders, RestedMouth, find_lenders
+from engine.anchor.survey import Flags, Survey, Tell, survey
 from engine.anchor.trackers import open_tracker
 from engine.anchor.walk import Loop
 from engine.errors import AvatarError, FootageError
@@ -82,7 +83,7 @@ def create(order: Order, tell: Tell | None = None) -> Created:
     say("loop", 0, 1)
     longest = MAX_BYTES * 2 // (3 * surveyed.size[0] * surveyed.size[1])
     fit = usable(surveyed)
-    idle = find_loop(surveyed, fit, order.loop, longest=longest)
+    idle, lenders = _choose(surveyed, fit, order.loop, longest)
     if idle is None:
         raise FootageError([_no_loop(), *findings])
     say("loop", 1, 1)
@@ -90,7 +91,8 @@ def create(order: Order, tell: Tell | None = None) -> Created:
         template = Clip(IDLE, "idle", ANCHOR, idle.loop, (), (), ())
         cut = loop_cut(idle)
         track = follow_face(surveyed, fit, cut.start, idle.last)
-        clip = film_clip(package, template, order.video, surveyed.size, cut, track, tell=say)
+        retouch = RestedMouth(order.video, surveyed, lenders, track, cut.start, say) if lenders else None
+        clip = film_clip(package, template, order.video, surveyed.size, cut, track, retouch=retouch, tell=say)
         say("write", 0, 1)
         card = AvatarCard(
             name=order.name,
@@ -119,6 +121,27 @@ def _look(video: Path, tracker: str, tell: Tell) -> tuple[Survey, list[Finding]]
     if problems(findings):
         raise FootageError(findings)
     return surveyed, findings
+
+
+def _choose(
+    surveyed: Survey, fit: Flags, choice: LoopChoice, longest: int
+) -> tuple[IdleLoop | None, Lenders | None]:
+    """The idle loop, and who lends a closed mouth to it where somebody speaks.
+
+    Four seconds at rest are best, then four seconds of speaking whose mouth can be closed; then two of either.
+    """
+    resting = fit & at_rest(surveyed)
+    lenders: Lenders | None = None
+    for shortest in (MIN_FRAMES, MIN_FRAMES // 2):
+        idle = find_loop(surveyed, resting, choice, shortest=shortest, longest=longest)
+        if idle is not None:
+            return idle, None
+        lenders = lenders or find_lenders(surveyed, fit)
+        reached = fit & lenders.reach
+        idle = find_loop(surveyed, reached, choice, shortest=shortest, longest=longest, effort=lenders.effort)
+        if idle is not None:
+            return idle, lenders
+    return None, None
 
 
 def _no_loop() -> Finding:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.anchor.crop import Points
+from engine.anchor.shares import mouth_shares
 from engine.anchor.survey import Flags, Floats, Survey
 from engine.anchor.walk import Loop
 from engine.speech.audio import FRAME_RATE
@@ -30,10 +31,10 @@ _LIGHT_STEP = 2.0  # levels of 255, mean of the face
 _TURN_STEP = 0.4  # % of the same distance in one picture, where a ping-pong turns round
 _MOTION_STEP = 1.0  # the same, mean over the loop
 _YAW_STEP = 15.0  # degrees, mean over the loop
+_HIDDEN = 8.0  # the mean share of the mouth that a turned face hides
 _BACKWARDS = 0.5  # price of playing the pictures backwards
 _SHORT = 0.4  # for each halving of the longest loop
 _BLINK = 2.0  # eyes closed at an end
-_REPAIRED = 2.0  # the share of pictures whose mouth has to be closed for them
 
 _OPEN_EYES = 0.8  # of what is usual for the person
 _CLOSED_LIPS = 0.03  # distance of the inner lips over the distance from the eyes to the chin
@@ -88,25 +89,27 @@ class _Traits:
     speed: Floats  # % of the face's height per picture
     open_eyes: Floats  # share of what is usual, at most 1
     yaw: Floats
+    hidden: Floats  # share of a drawn mouth that may not be shown
+    effort: Floats  # 0 where nothing has to be done
 
 
 def find_loop(
-    survey: Survey, usable: Flags, choice: LoopChoice = "auto", *, longest: int = MAX_FRAMES
+    survey: Survey,
+    allowed: Flags,
+    choice: LoopChoice = "auto",
+    *,
+    shortest: int = MIN_FRAMES,
+    longest: int = MAX_FRAMES,
+    effort: Floats | None = None,
 ) -> IdleLoop | None:
-    """The loop of least cost; None where nothing usable lasts two seconds.
+    """The loop of least cost; None where nothing that is `allowed` (n,) lasts `shortest` pictures.
 
-    `usable` (n,) tells which pictures may be shown at all. First among pictures where the mouth rests, for at
-    least four seconds; then, where some pictures at rest can lend their mouth, among all; then whatever rest
-    there is. `longest` bounds its length in pictures.
+    `longest` bounds its length in pictures. `effort` (n,), where each picture's mouth has to be closed first:
+    how badly that goes, 1 being where it begins to show.
     """
-    rest = at_rest(survey) & usable
-    traits = _traits(survey)
-    found = _search(traits, rest, ~rest, choice, MIN_FRAMES, longest, rested=False)
-    if found is None and closed_lips(survey)[usable].any():
-        found = _search(traits, usable, ~closed_lips(survey), choice, MIN_FRAMES, longest, rested=True)
-    if found is None:
-        found = _search(traits, rest, ~rest, choice, 2 * FRAME_RATE, longest, rested=False)
-    return found
+    return _search(
+        _traits(survey, effort), allowed, choice, shortest, min(longest, MAX_FRAMES), effort is not None
+    )
 
 
 def closed_lips(survey: Survey) -> Flags:
@@ -151,7 +154,7 @@ def _height(points: Points) -> float:
     return max(float(np.linalg.norm(chin - eyes)), 1e-6)
 
 
-def _traits(survey: Survey) -> _Traits:
+def _traits(survey: Survey, effort: Floats | None) -> _Traits:
     seen: list[Points | None] = [None if p is None else p[list(_SEEN)] for p in survey.landmarks]
     known = [p for p in survey.landmarks if p is not None]
     height = float(np.median([_height(p) for p in known])) if known else 1.0
@@ -168,7 +171,11 @@ def _traits(survey: Survey) -> _Traits:
     usual = max(float(np.nanpercentile(eyes, 75)), 1e-6) if known else 1.0
     open_eyes = np.minimum(np.nan_to_num(eyes) / usual, 1)
     light, yaw = np.nan_to_num(survey.brightness), np.nan_to_num(survey.yaw)
-    return _Traits(scaled, thumbs, light, speed.astype(np.float32), open_eyes.astype(np.float32), yaw)
+    toil = np.zeros(len(seen), np.float32) if effort is None else np.where(np.isfinite(effort), effort, 0)
+    hidden = 1 - mouth_shares(survey.yaw, survey.pitch)
+    return _Traits(
+        scaled, thumbs, light, speed.astype(np.float32), open_eyes.astype(np.float32), yaw, hidden, toil
+    )
 
 
 def _eye_opening(points: Points) -> float:
@@ -179,31 +186,27 @@ def _eye_opening(points: Points) -> float:
 
 
 def _search(
-    traits: _Traits,
-    allowed: Flags,
-    repair: Flags,
-    choice: LoopChoice,
-    shortest: int,
-    longest: int,
-    *,
-    rested: bool,
+    traits: _Traits, allowed: Flags, choice: LoopChoice, shortest: int, longest: int, rested: bool
 ) -> IdleLoop | None:
     """The best pair of ends: every length from `shortest` to `longest`, every place, both ways round."""
     best: IdleLoop | None = None
     count = len(allowed)
     forbidden = np.concatenate([[0], np.cumsum(~allowed)])
-    motion, yaw, repaired = (_cumulated(x) for x in (traits.speed, np.abs(traits.yaw), repair))
+    motion, yaw, effort, hidden = (
+        _cumulated(x) for x in (traits.speed, np.abs(traits.yaw), traits.effort, traits.hidden)
+    )
     ends = _BLINK * np.maximum(0, 1 - traits.open_eyes / _OPEN_EYES)
     turns = ends + traits.speed / _TURN_STEP
-    for length in range(shortest, min(longest, MAX_FRAMES, count) + 1):
+    for length in range(shortest, min(longest, count) + 1):
         first = np.arange(count - length + 1)
         last = first + length
         mean_motion = (motion[last] - motion[first]) / length
         common = (
             mean_motion / _MOTION_STEP
             + (yaw[last] - yaw[first]) / length / _YAW_STEP
+            + _HIDDEN * (hidden[last] - hidden[first]) / length
             + _SHORT * np.log2(MAX_FRAMES / length)
-            + (_REPAIRED * (repaired[last] - repaired[first]) / length if rested else 0)
+            + (effort[last] - effort[first]) / length
         )
         if choice != "forward":
             jump = turns[first] + turns[last - 1]
