@@ -62,7 +62,7 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[tuple[fl
     Packets that are damaged are left out.
     """
     whole: _Deinterlacer | None = None
-    for time, frame in _timed(container, stream):
+    for time, frame in timed(container, stream):
         if whole is None and frame.interlaced_frame:
             whole = _Deinterlacer(frame)
         if whole is None:
@@ -73,7 +73,7 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[tuple[fl
         yield from whole.flush()
 
 
-def _timed(container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, av.VideoFrame]]:
+def timed(container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, av.VideoFrame]]:
     """Frames in time order; where timestamps are missing or jump back, at the file's rate."""
     step = 1 / rate_of(stream)
     zero: float | None = None

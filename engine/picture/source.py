@@ -7,7 +7,7 @@ import av
 
 from engine.errors import NoPictureError
 from engine.picture.convert import orientation, transfer_of, upright_size
-from engine.picture.decode import decoded, opened, rate_of
+from engine.picture.decode import opened, rate_of, timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Source:
 
     `fps` and `duration_s` are 0 where the file does not tell. `rotation` is how many degrees clockwise the
     stored pictures are turned to stand upright: 0, 90, 180 or 270. `depth` is bits for each colour sample,
-    `bits_per_pixel` bits of the file for each pixel shown (0 where the duration is unknown).
+    `bits_per_pixel` bits of the file for each pixel shown (0 where the duration is unknown). `start_s` is the
+    time of the first picture on the file's clock.
     """
 
     width: int
@@ -29,6 +30,7 @@ class Source:
     variable_rate: bool = False
     depth: int = 8
     codec: str = ""
+    start_s: float = 0.0
     bits_per_pixel: float = 0.0
 
 
@@ -41,7 +43,7 @@ def probe(path: Path) -> Source:
         rate = rate_of(stream)
         length = stream.duration * stream.time_base if stream.duration and stream.time_base else None
         seconds = float(length or (container.duration or 0) / av.time_base)
-        for _, frame in decoded(container, stream):
+        for _, frame in timed(container, stream):
             width, height = upright_size(frame, stream.sample_aspect_ratio)
             bits = path.stat().st_size * 8 / (seconds * rate * width * height) if seconds else 0.0
             return Source(
@@ -55,6 +57,7 @@ def probe(path: Path) -> Source:
                 variable_rate=abs(float(stream.base_rate or rate) - rate) > 0.02 * rate,
                 depth=frame.format.components[0].bits,
                 codec=stream.codec_context.name,
+                start_s=float(frame.time or 0.0),
                 bits_per_pixel=round(bits, 4),
             )
     raise NoPictureError(f"{path.name} holds no picture; give a video file.")

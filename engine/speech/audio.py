@@ -53,6 +53,11 @@ def _mono(frame: av.AudioFrame) -> Samples:
     return np.asarray(frame.to_ndarray().mean(axis=0), dtype=np.float32)
 
 
+def level_db(samples: Samples) -> float:
+    """Mean power of samples in [-1, 1] as dB full scale, -100 for silence."""
+    return float(10 * np.log10(float(np.mean(np.square(samples, dtype=np.float64))) + 1e-10))
+
+
 def to_pcm16(samples: Samples) -> NDArray[np.int16]:
     """Float samples in [-1, 1] as 16-bit PCM, clipped."""
     scaled: NDArray[np.int16] = np.clip(np.rint(samples * 32767.0), -32768, 32767).astype(np.int16)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.speech.audio import FRAME_RATE, SAMPLE_RATE
-from engine.speech.gate import VoiceGate
+from engine.speech.gate import voiced_ticks
 from training.preprocess.faces import Table
 from training.preprocess.limits import Limits
 from training.preprocess.quality import median_clarity, refuse_pictures
@@ -33,15 +33,8 @@ class Span:
 
 def voice_flags(sound: Sound, pictures: int) -> Flags:
     """(pictures,): True where somebody speaks during a tick. Read in parts, so hours fit."""
-    gate = VoiceGate()
-    steps: list[bool] = []
-    for start in range(0, sound.size, 60 * SAMPLE_RATE):
-        steps += gate.push(sound.read(start, 60 * SAMPLE_RATE))
-    flags = np.zeros(2 * pictures, np.bool_)
-    heard = np.array(steps[: flags.size], np.bool_)
-    flags[: heard.size] = heard
-    ticks: Flags = np.logical_or(flags[0::2], flags[1::2])
-    return ticks
+    parts = (sound.read(start, 60 * SAMPLE_RATE) for start in range(0, sound.size, 60 * SAMPLE_RATE))
+    return voiced_ticks(parts, pictures)
 
 
 def find_spans(table: Table, voice: Flags, limits: Limits) -> list[Span]:

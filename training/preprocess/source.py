@@ -23,7 +23,7 @@ from training.preprocess.embedder import FaceEmbedder
 from training.preprocess.faces import ROW, Table, watch
 from training.preprocess.limits import LEAD, Settings
 from training.preprocess.quality import refuse_source
-from training.preprocess.rates import Sound, first_picture, store_sound
+from training.preprocess.rates import Sound, store_sound
 from training.preprocess.results import Result, Row, store, work_folder
 from training.preprocess.sources import Source, shown
 from training.preprocess.sync import decide
@@ -111,7 +111,7 @@ class _Work:
             return
         raw = self._folder / "sound.s16"
         try:
-            sound, damaged = store_sound(self._source.path, raw, first_picture(self._source.path))
+            sound, damaged = store_sound(self._source.path, raw, facts.start_s)
             self.facts["damaged_sound_packets"] = damaged
             noise = clean(sound, self._limits)
             table = self._table()

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from engine.errors import BadMediaError
+from engine.picture.source import probe
 from engine.picture.video import read_rgb
 from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK
 from tests.fakes import speech_like
 from tests.training.preprocess.footage import faces, syllables, turn_on_its_side, voice, write_video
-from training.preprocess.rates import Sound, first_picture, store_sound
+from training.preprocess.rates import Sound, store_sound
 
 CURVE = syllables(50)
 
 
 def stored(video: Path, tmp_path: Path) -> Sound:
-    sound, damaged = store_sound(video, tmp_path / "sound.s16", first_picture(video))
+    sound, damaged = store_sound(video, tmp_path / "sound.s16", probe(video).start_s)
     assert damaged == 0
     return sound
 
@@ -37,7 +38,7 @@ def test_sound_before_the_first_picture_is_left_out(tmp_path: Path) -> None:
     speech = voice(CURVE)
     times = [1.0 + number / 25 for number in range(50)]
     video = write_video(tmp_path / "a.mkv", faces(CURVE), speech, times=times)
-    assert first_picture(video) == pytest.approx(1.0)
+    assert probe(video).start_s == pytest.approx(1.0)
     sound = stored(video, tmp_path)
     np.testing.assert_allclose(sound.read(0, 10000), speech[SAMPLE_RATE : SAMPLE_RATE + 10000], atol=2e-4)
 
@@ -62,7 +63,7 @@ def test_a_damaged_packet_becomes_silence_and_the_rest_stays_in_place(tmp_path: 
     place = content.index(b"moov") - 24000
     content[place : place + 600] = b"\xff" * 600
     video.write_bytes(content)
-    sound, _ = store_sound(video, tmp_path / "sound.s16", first_picture(video))
+    sound, _ = store_sound(video, tmp_path / "sound.s16", probe(video).start_s)
     after = sound.read(0, sound.size)
     assert abs(sound.size - before.size) < 3000
     np.testing.assert_allclose(after[:SAMPLE_RATE], before[:SAMPLE_RATE], atol=1e-3)
@@ -117,6 +118,6 @@ def test_what_has_no_picture_or_sound_is_named(tmp_path: Path) -> None:
     words = tmp_path / "文字.mp4"
     words.write_text("no video")
     with pytest.raises(BadMediaError, match="文字"):
-        first_picture(words)
+        probe(words)
     with pytest.raises(BadMediaError, match="文字"):
         store_sound(words, tmp_path / "sound.s16", 0.0)
