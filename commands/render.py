@@ -1,17 +1,27 @@
 """`koubo render`: a video of a presenter, labelled as the pictures of the server are."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.terminal import Config, Runtime, progress, say
+
+if TYPE_CHECKING:
+    from engine.render import Cue
 
 
 def render(
     avatar: Annotated[str, typer.Option(help="Name or folder of a presenter.")],
     audio: Annotated[Path, typer.Option(help="Any sound file.")],
     output: Annotated[Path, typer.Option(help="The MP4 to write.")],
+    clip: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A clip to show and from when on, such as wave@3.5 (seconds); may be given several times.",
+            metavar="NAME@SECONDS",
+        ),
+    ] = None,
     runtime: Runtime = None,
     label: Annotated[
         str | None,
@@ -58,13 +68,25 @@ def render(
         "label_opacity": label_opacity,
         "label_off_reason": label_off_reason,
     }
+    cues = [_cue(text) for text in clip or []]
     settings = load_settings(config, flags)
     style, signer = label_style(settings), mp4_signer(settings)
     package = Avatar.load(find_avatar(avatar))
     mouth = choose(package.mouth, settings.runtime, tell=say).runtime
     metadata = aigc_metadata(settings, token_hex(16))
     with progress("pictures") as bar:
-        run(package, audio, output, mouth=mouth, label=style, metadata=metadata, progress=bar)
+        run(package, audio, output, mouth=mouth, cues=cues, label=style, metadata=metadata, progress=bar)
     if signer is not None:
         signer.sign(output)
     typer.echo(output)
+
+
+def _cue(text: str) -> "Cue":
+    from engine.errors import KouboError
+    from engine.render import Cue
+
+    name, _, seconds = text.rpartition("@")
+    try:
+        return Cue(name, float(seconds))
+    except ValueError as error:
+        raise KouboError(f"--clip {text} is no clip and time; give them such as wave@3.5.") from error

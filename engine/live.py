@@ -199,13 +199,13 @@ class LiveAvatar:
 
     def _draw(self, role: _Role, take: int, frame: int, window: Mel, strength: float) -> Frame:
         """One anchor frame with its mouth."""
-        avatar, paster = role.avatar, role.pasters[take % 2]
-        strength *= avatar.card.shares[frame]
+        avatar, card, paster = role.avatar, role.avatar.card, role.pasters[take % 2]
+        strength *= card.shares[frame]
         if strength == 0:
             paster.rest()
             return avatar.frame(frame)
         patch = role.mouth.decode(window[None], [role.features[frame]])[0]
-        place = Place(avatar.card.crops[frame], avatar.mask(frame), avatar.face(frame))
+        place = Place(card.crops[frame], avatar.mask(frame), avatar.face(frame), card.mouth_box)
         return paster.paste(avatar.frame(frame), patch, place, strength)
 
     def _fade_in(self, picture: Frame, fresh: bool) -> tuple[Frame, float]:

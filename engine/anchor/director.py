@@ -16,7 +16,7 @@ from engine.speech.audio import FRAME_RATE
 POSTURE_WAIT = round(0.6 * FRAME_RATE)
 """Ticks that a change of posture may wait for a pose that fits."""
 
-REQUEST_WAIT = round(0.3 * FRAME_RATE)
+REQUEST_WAIT = int(0.3 * FRAME_RATE)
 """The same for a clip that was asked for."""
 
 LINGER = round(1.5 * FRAME_RATE)
@@ -28,6 +28,14 @@ _NEAR, _FAR = 0.01, 0.05  # sides of the crop: fades over the one are the shorte
 _HASTE = 1e-6  # squared sides of the crop that each tick of waiting must gain
 
 _Steps = NDArray[np.int_]
+
+
+def find_clip(clips: Sequence[Clip], name: str) -> Clip:
+    """The clip of that name; raises AvatarError, naming those there are."""
+    for clip in clips:
+        if clip.name == name:
+            return clip
+    raise AvatarError(f"There is no clip {name!r}; known clips: {', '.join(clip.name for clip in clips)}.")
 
 
 def share_left(done: int, ticks: int) -> float:
@@ -97,7 +105,7 @@ class Director:
     def __init__(self, clips: Sequence[Clip], poses: Poses) -> None:
         """`clips` idle first; `poses` of all their frames."""
         self._poses = poses
-        self._kinds = {clip.name: clip.kind for clip in clips}
+        self._clips = tuple(clips)
         self._reels: dict[str, _Reel] = {}
         first = 0
         for clip in clips:
@@ -118,15 +126,12 @@ class Director:
         one that is shown in silence, or in speech. False when it is on, waits or is chosen already: then
         nothing changes.
         """
-        kind = self._kinds.get(name)
-        if kind is None:
-            raise AvatarError(f"There is no clip {name!r}; known clips: {', '.join(self._kinds)}.")
+        kind = find_clip(self._clips, name).kind
         if self._reels[name].lasts:
             changes = self._postures[kind] != name
             self._postures[kind] = name
             return changes
-        fading = self._cut is not None and self._step > self._cut.start
-        on = self._cut.to if self._cut is not None and fading else self._clip
+        on = self._cut.to if self._cut is not None and self._step > self._cut.start else self._clip
         if name == on or name in self._asked:
             return False
         self._asked.append(name)

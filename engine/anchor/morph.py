@@ -15,6 +15,7 @@ _Flow = NDArray[np.float32]
 
 _LOOK_SIDE = 320  # longer side in pixels at which the flow is looked for
 _LEAST_SIDE = 16  # DIS wants some pixels in either direction
+_SHARP_PIXELS = 1 << 20  # larger pictures would cost too much time and have detail to spare
 _CALM = 2.0  # Gaussian sigma of the flow, same pixels: it must not tear a picture at an edge
 
 
@@ -34,15 +35,16 @@ class Morph:
         something drawn on them.
         """
         out = np.empty_like(start)
-        for target, one, other in zip(planes(out), planes(start), planes(end), strict=True):
-            target[...] = self.mix_plane(one, other, share)
+        three = zip((True, False, False), planes(out), planes(start), planes(end), strict=True)
+        for sharp, target, one, other in three:
+            target[...] = self.mix_plane(one, other, share, sharp=sharp)
         return out
 
-    def mix_plane(self, start: Plane, end: Plane, share: float) -> Plane:
-        """The same for uint8 (h, w) that belong to the frames, such as their mattes."""
+    def mix_plane(self, start: Plane, end: Plane, share: float, *, sharp: bool = False) -> Plane:
+        """The same for uint8 (h, w) that belong to the frames, such as their mattes; `sharp` for luma."""
         # Near the start the flow is taken where the start has it, near the end where the end has it.
         flow = (1 - share) * self._there - share * self._back
-        first, second = _moved(start, -share * flow), _moved(end, (1 - share) * flow)
+        first, second = _moved(start, -share * flow, sharp), _moved(end, (1 - share) * flow, sharp)
         return np.asarray(cv2.addWeighted(first, 1 - share, second, share, 0), np.uint8)
 
 
@@ -57,12 +59,13 @@ def _calm(flow: _Flow) -> _Flow:
     return np.asarray(cv2.GaussianBlur(flow, (0, 0), _CALM), np.float32)
 
 
-def _moved(plane: Plane, way: _Flow) -> Plane:
+def _moved(plane: Plane, way: _Flow, sharp: bool) -> Plane:
     """`plane` with each pixel fetched from `way` (in pixels of the flow's size) beside it."""
     (height, width), (high, wide) = plane.shape, way.shape[:2]
     right, down = (
         cv2.resize(np.ascontiguousarray(part), (width, height))
         for part in (way[..., 0] * np.float32(width / wide), way[..., 1] * np.float32(height / high))
     )
-    flags = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
+    how = cv2.INTER_CUBIC if sharp and plane.size <= _SHARP_PIXELS else cv2.INTER_LINEAR
+    flags = how | cv2.WARP_RELATIVE_MAP
     return np.asarray(cv2.remap(plane, right, down, flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
