@@ -160,6 +160,32 @@ def bench_latency(
     report.finish(figures, as_json, lambda figures: show("Latency", figures, as_json=False))
 
 
+@app.command("switch")
+def bench_switch(
+    avatars: Annotated[
+        str | None, typer.Option(help="Presenters, such as ada,kai; all that are installed when not given.")
+    ] = None,
+    switches: Annotated[int, typer.Option(help="Changes to a presenter that was shown before.", min=1)] = 30,
+    starts: Annotated[
+        int, typer.Option(help="Servers to start, in each of which every presenter is new once.", min=1)
+    ] = 5,
+    runtime: Runtime = None,
+    save: Save = None,
+    against: Against = None,
+    as_json: Json = False,
+) -> None:
+    """How soon another presenter is seen in a live session, and whether anything is lost meanwhile."""
+    from engine.mouth.choose import AUTO
+    from streaming.bench_server import server_command
+    from streaming.bench_switch import bench_switch as measure
+
+    names = tuple(filter(None, avatars.split(","))) if avatars else ()
+    report = _Report("bench switch", save, against)
+    with console.status(f"{starts} servers, then {switches} changes"):
+        figures = measure(switches, starts, names, partial(server_command, runtime=runtime or AUTO))
+    report.finish(figures, as_json, lambda figures: show("Switch", figures, as_json=False))
+
+
 @app.command("viewers")
 def bench_viewers(
     viewers: Annotated[int, typer.Option(help="Viewers of one session.", min=2, max=200)] = 20,

@@ -222,10 +222,7 @@ class _Viewer:
             self._came.set()
 
     def _picture(self, frame: av.VideoFrame) -> None:
-        arrived = self._watcher.frames.arrived
-        first = next(iter(arrived))
-        assert frame.pts is not None
-        self._pictures.times.append(arrived[(first + frame.pts) & 0xFFFFFFFF])
+        self._pictures.times.append(self._watcher.arrival(frame))
         picture = np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8)
         self._pictures.levels.append(self._mouths.unlikeness(picture))
 

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -72,13 +72,18 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running_server(sessions: int, command: Callable[[int], list[str]]) -> AsyncIterator[Server]:
-    """A server of so many sessions that answers; `command(port)` starts it. Raises KouboError."""
+async def running_server(
+    sessions: int, command: Callable[[int], list[str]], environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
+    """A server of so many sessions that answers; `command(port)` starts it, with more in its `environment`.
+
+    Raises KouboError.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"KOUBO_MAX_SESSIONS": str(sessions)}
-    process = subprocess.Popen(command(port), env=environment, cwd=_ROOT)  # noqa: ASYNC220
+    told = os.environ | {"KOUBO_MAX_SESSIONS": str(sessions)} | dict(environment or {})
+    process = subprocess.Popen(command(port), env=told, cwd=_ROOT)  # noqa: ASYNC220
     server = Server(port, process)
     try:
         await _until_healthy(server)

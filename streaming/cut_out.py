@@ -59,7 +59,11 @@ def _mixed(tick: Tick, mattes: Mattes | None) -> Plane:
         rows, width = tick.picture.shape
         return np.full((rows * 2 // 3, width), 255, np.uint8)
     matte = mattes[tick.frame]
-    return matte if tick.other is None else _faded(matte, mattes[tick.other], tick.other_share)
+    if tick.other is None:
+        return matte
+    if tick.morph is None:
+        return _faded(matte, mattes[tick.other], tick.other_share)
+    return tick.morph.mix_plane(mattes[tick.other], matte, 1 - tick.other_share)
 
 
 def _faded(matte: Plane, other: Plane, share: float) -> Plane:

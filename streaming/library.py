@@ -1,15 +1,18 @@
 """Avatars in memory: loaded once, shared by all who show them, let go when nobody has asked for a while."""
 
 import asyncio
+import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from engine.anchor.card import read_card
 from engine.anchor.fitted import FittedAvatar
-from engine.anchor.package import Avatar, find_avatar, list_avatars
+from engine.anchor.package import Avatar, find_avatar, list_avatars, mouth_folder
 from engine.errors import AvatarError
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.runtime import MouthRuntime
@@ -63,11 +66,17 @@ class Loaded:
         at_once, soon, later = pieces
         return at_once, soon + later
 
+    def warm(self, frame: int) -> None:
+        """Compute what showing a frame needs, if that is not done. Blocks, some milliseconds."""
+        self.avatar.frame(frame)
+        _ = self.features[frame]
+
     def rehearse(self) -> None:
         """Compute what is needed at once, and draw: a GPU prepares itself with the first picture. Blocks."""
         at_once, _ = self.frames()
+        _ = self.avatar.poses
         for frame in at_once:
-            _ = self.features[frame]
+            self.warm(frame)
         self.mouth.decode(SILENT_WINDOW[None], [self.features[0]])
 
 
@@ -89,7 +98,7 @@ class Library:
         self._shelf: Shelf[tuple[str, Size | None], Loaded] = Shelf(
             keep_mb * 2**20, keep_s, lambda loaded: loaded.nbytes
         )
-        self._mouths: WeakValueDictionary[Version, MouthRuntime] = WeakValueDictionary()
+        self._mouths: WeakValueDictionary[bytes, MouthRuntime] = WeakValueDictionary()
         self._opening = threading.Lock()
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.pinned: Loaded | None = None
@@ -118,15 +127,17 @@ class Library:
         return loaded
 
     def _load(self, folder: Path) -> Loaded:
-        own = version(folder)  # before they are read: what changes meanwhile is read again
-        avatar = Avatar.load(folder)
-        read = own + _facts(_mouth_files(avatar.mouth))
-        mouth = self._mouth(avatar.mouth)
-        return Loaded(avatar, AnchorFeatures(avatar, mouth), mouth, read)
+        mouth = mouth_folder(folder, read_card(folder))
+        read = version(folder, mouth)  # before they are read: what changes meanwhile is read again
+        with ThreadPoolExecutor(1) as helper:
+            opening = helper.submit(self._mouth, mouth)
+            avatar = Avatar.load(folder)
+            runtime = opening.result()
+        return Loaded(avatar, AnchorFeatures(avatar, runtime), runtime, read)
 
     def _mouth(self, folder: Path) -> MouthRuntime:
-        key = _facts(_mouth_files(folder))
-        # Opening one may take minutes where engines are built; nobody else's presenter waits for that.
+        # By content: packages hold copies of the same mouth.
+        key = _digest(_mouth_files(folder))
         mouth = self._mouths.get(key)
         if mouth is None:
             with self._opening:
@@ -146,7 +157,10 @@ def find(name: str) -> Path:
 
 
 def version(folder: Path, mouth: Path | None = None) -> Version:
-    """Of the files of an avatar, and of its mouth. Raises AvatarError while they are being taken away."""
+    """Of the files of an avatar, and of its mouth where one is given.
+
+    Raises AvatarError while they are being taken away.
+    """
     try:
         own = _facts([*folder.iterdir(), *folder.glob("clips/*")])
         return own + _facts(_mouth_files(mouth)) if mouth else own
@@ -159,6 +173,13 @@ def version(folder: Path, mouth: Path | None = None) -> Version:
 def _facts(paths: list[Path]) -> Version:
     files = [(path, path.stat()) for path in sorted(paths) if path.is_file()]
     return tuple((str(path), facts.st_mtime_ns, facts.st_size) for path, facts in files)
+
+
+def _digest(paths: list[Path]) -> bytes:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.digest()
 
 
 def _mouth_files(folder: Path) -> list[Path]:

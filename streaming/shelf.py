@@ -26,6 +26,10 @@ class Shelf(Generic[Key, Item]):
         """How many it keeps by itself."""
         return len(self._kept)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether there is one, kept here or held by somebody."""
+        return key in self._alive
+
     def get(self, key: Key, now: float) -> Item | None:
         """The item, which is kept from `now` on again; None when there is none any more."""
         item = self._alive.get(key)

@@ -60,7 +60,14 @@ class ClearBuffer(BaseModel):
     type: Literal["clear_buffer"]
 
 
-Control = Begin | Finish | Interrupt | ClearBuffer
+class ShowClip(BaseModel):
+    """Show a clip of the presenter: a greeting or gesture once, another posture from now on."""
+
+    type: Literal["clip"]
+    name: Name
+
+
+Control = Begin | Finish | Interrupt | ClearBuffer | ShowClip
 _control: TypeAdapter[Control] = TypeAdapter(Annotated[Control, Field(discriminator="type")])
 
 
@@ -196,6 +203,8 @@ class _Producer:
                 dropped = await self._session.clear_audio()
                 self._session.events.publish(BufferCleared(round(1000 * dropped, 1)))
                 self._renew()
+            case ShowClip(name=name):
+                self._session.casting.show(name)
 
     def _renew(self) -> None:
         """What comes now is not the rest of what was cut."""
@@ -210,5 +219,5 @@ def _parse(text: str) -> Control:
         return _control.validate_json(text)
     except ValidationError as error:
         raise BadRequest(
-            "This message is not understood; send begin, finish, interrupt or clear_buffer as JSON."
+            "This message is not understood; send begin, finish, interrupt, clear_buffer or clip as JSON."
         ) from error

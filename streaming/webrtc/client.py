@@ -140,6 +140,12 @@ class Watcher:
         """Stop watching."""
         await close_connection(self.pc)
 
+    def arrival(self, picture: av.VideoFrame) -> float:
+        """When the last packet of a picture came that was received from `pictures`, on the loop's clock."""
+        arrived = self.frames.arrived
+        assert picture.pts is not None
+        return arrived[(next(iter(arrived)) + picture.pts) & 0xFFFFFFFF]
+
     @property
     def pictures(self) -> MediaStreamTrack:
         """Decoded `av.VideoFrame`s."""

@@ -16,7 +16,8 @@ from tests.fakes import FakeMouth, make_avatar
 def main(port: int, folder: Path) -> None:
     if not (folder / "fake").exists():
         make_avatar(folder, "fake")
-    os.environ["KOUBO_AVATARS"] = str(folder)
+    roots = (str(folder), os.environ.get("KOUBO_AVATARS"))
+    os.environ["KOUBO_AVATARS"] = os.pathsep.join(filter(None, roots))
     run(bind("127.0.0.1", port), create_app(Settings(), EngineCast(lambda _: FakeMouth(), "fake")))
 
 

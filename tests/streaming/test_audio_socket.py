@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from streaming.api.audio import MAX_CONTROL_CHARS
 from streaming.sessions import Session
 from streaming.settings import Settings
 from tests.streaming.conftest import eventually
+from tests.streaming.presenters import make_presenter
 from tests.streaming.spectator import Spectator, watch
 
 START = {"type": "start", "sample_rate": 16_000, "format": "s16le"}
@@ -153,6 +155,20 @@ async def test_clear_buffer_takes_back_what_was_not_heard(agent: Agent, opened: 
     assert cleared["dropped_ms"] + ended["played_ms"] == pytest.approx(2000)
     await agent.tell(type="clear_buffer")
     assert (await agent.hear("buffer_cleared"))["dropped_ms"] == 0
+
+
+async def test_an_agent_shows_clips_and_hears_what_became_of_them(
+    agent: Agent, avatars: Path, opened: Session, http: httpx.AsyncClient
+) -> None:
+    await agent.tell(type="clip", name="wave")
+    assert "no clip 'wave'; it has idle" in (await agent.hear("error"))["sentence"]
+    make_presenter(avatars, "lively", clips={"wave": "gesture"})
+    await http.patch(f"/v1/sessions/{opened.id}", json={"avatar": "lively"})
+    assert (await agent.hear("avatar_changed"))["avatar"] == "lively"
+    await agent.tell(type="clip", name="wave")
+    await agent.tell(type="clip", name="wave")
+    assert "already" in (await agent.hear("error"))["sentence"]
+    assert (await agent.hear("clip_ended"))["clip"] == "wave"
 
 
 async def test_clear_buffer_leaves_a_text_alone(
