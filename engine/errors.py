@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.anchor.checks import Finding
+    from engine.anchor.finding import Finding
 
 
 class KouboError(Exception):
