@@ -280,7 +280,10 @@ class Workshop:
                 sheet.replace(self._sheet(self.room.avatars / job.wanted.name))
         await asyncio.to_thread(shutil.rmtree, job.output, ignore_errors=True)
         await asyncio.to_thread(job.video.unlink)
-        job.at("failed" if job.error else "done")
+        if job.error:
+            job.state = "failed"  # at the step it has come to
+        else:
+            job.at("done")
         logger.info("the presenter %s is %s", job.wanted.name, job.state)
 
     async def _work(

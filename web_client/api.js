@@ -51,7 +51,7 @@ async function json(url, method = "GET", body = undefined) {
 const session = (id, rest = "") => `/v1/sessions/${encodeURIComponent(id)}${rest}`;
 
 /** An address that an <img> can show: browsers send no token with those of the server. */
-async function shown(picture) {
+export async function shown(picture) {
   return hasToken() ? URL.createObjectURL(await (await request(picture)).blob()) : picture;
 }
 
@@ -60,19 +60,47 @@ export async function listAvatars() {
   return Promise.all(avatars.map(async (avatar) => ({ ...avatar, preview: await shown(avatar.preview) })));
 }
 
+const avatar = (name, rest = "") => `/v1/avatars/${encodeURIComponent(name)}${rest}`;
+const job = (id, rest = "") => `/v1/avatars/jobs/${encodeURIComponent(id)}${rest}`;
+
+export const listJobs = () => json("/v1/avatars/jobs");
+export const readJob = (id) => json(job(id));
+export const createJob = (wanted) => json("/v1/avatars/jobs", "POST", wanted);
+export const cancelJob = (id) => request(job(id), { method: "DELETE" });
+export const deleteAvatar = (name) => request(avatar(name), { method: "DELETE" });
+
+/** Sends the video of a job; resolves when the server has it whole. */
+export async function sendVideo(id, file) {
+  const type = file.type.startsWith("video/") ? file.type : "application/octet-stream";
+  await request(job(id, "/video"), { method: "PUT", headers: { "Content-Type": type }, body: file });
+}
+
+/** Takes in a presenter that was exported; resolves with it. */
+export async function importAvatar(file) {
+  const headers = { "Content-Type": "application/zip" };
+  return (await request(avatar("import"), { method: "POST", headers, body: file })).json();
+}
+
+/** A presenter as a zip file. */
+export const exportAvatar = async (name) => (await request(avatar(name, "/export.zip"))).blob();
+
 export const listVoices = () => json("/v1/voices");
 export const createSession = (avatar) => json("/v1/sessions", "POST", { avatar });
 export const readSession = (id) => json(session(id));
+export const changeAvatar = (id, avatar) => json(session(id), "PATCH", { avatar });
 export const interrupt = (id) => json(session(id, "/interrupt"), "POST");
 
 /** Queues a text; an empty voice lets the server choose by the language of the text. */
-export async function speak(id, text, voice) {
-  await request(session(id, "/speak"), {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(voice ? { text, voice } : { text }),
-  });
+export const speak = (id, text, voice) => post(session(id, "/speak"), voice ? { text, voice } : { text });
+
+async function post(url, body) {
+  const headers = { "Content-Type": "application/json" };
+  await request(url, { method: "POST", headers, body: JSON.stringify(body) });
 }
+
+/** Has the server load a presenter that may take over soon. */
+export const prepareAvatar = (id, avatar) => post(session(id, "/prepare"), { avatar });
+export const showClip = (id, clip) => post(session(id, "/clips"), { clip });
 
 /** Ends a session. `keepalive` lets the request outlive the page that sends it. */
 export function endSession(id) {

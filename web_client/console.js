@@ -3,10 +3,13 @@ import * as api from "./api.js";
 import { language, onLanguage, pick, setLanguage, setText, translate } from "./i18n.js";
 import { Gauge } from "./stats.js";
 import { onTokenWanted } from "./token.js";
+import { Creation } from "./ui/create.js";
+import { OwnTools } from "./ui/own_tools.js";
+import { Clips } from "./ui/clips.js";
 import { buildFigures } from "./ui/figures.js";
 import { announce, clearError, explain, showError, shownError } from "./ui/notices.js";
 import { Outlets } from "./ui/outlets.js";
-import { namePresenters, showPresenters } from "./ui/presenters.js";
+import { Change, checkPresenter, namePresenters, showPresenters } from "./ui/presenters.js";
 import { askForToken } from "./ui/sign_in.js";
 import * as stage from "./ui/stage.js";
 import { Talk } from "./ui/talk.js";
@@ -25,6 +28,9 @@ const page = { state: "start", avatars: [], chosen: null, session: null };
 const gauge = new Gauge();
 const showFigures = buildFigures(byId("figures"));
 const outlets = new Outlets(() => page.session?.id ?? null);
+const ownTools = new OwnTools(() => page.session === null);
+const clips = new Clips(() => page.session?.id ?? null);
+const change = new Change(presenters, () => page.session?.id ?? null, onChange);
 const talk = new Talk(() => page.session?.whip, stage.setTalking);
 
 function setState(state) {
@@ -32,7 +38,7 @@ function setState(state) {
   document.body.dataset.state = state;
   const atStart = state === "start";
   const connecting = state === "connecting";
-  presenters.disabled = !atStart;
+  presenters.disabled = connecting;
   byId("controls").disabled = atStart || connecting;
   connectButton.disabled = !page.chosen;
   connectButton.setAttribute("aria-disabled", String(!atStart));
@@ -116,6 +122,9 @@ function end({ forgotten = false } = {}) {
   page.session = null;
   talk.turnOff();
   outlets.clear();
+  change.clear();
+  clips.show();
+  if (page.chosen) checkPresenter(presenters, page.chosen.name);
   // The session takes its connections along.
   session.viewer.stop({ told: false });
   if (!forgotten) api.endSession(session.id).catch(() => {});
@@ -129,6 +138,7 @@ function end({ forgotten = false } = {}) {
 async function poll(session) {
   while (page.session === session) {
     let server = null;
+    const { answers } = change;
     try {
       server = await api.readSession(session.id);
     } catch (error) {
@@ -141,11 +151,34 @@ async function poll(session) {
     }
     if (page.session !== session) return;
     outlets.refresh();
+    if (server && answers === change.answers) showServer(server);
     if (page.state === "connected") stage.setTally(server?.speaking ? "speaking" : "standby");
     const figures = await gauge.read(session.viewer.connection, talk.connection, server);
     if (page.session === session) showFigures(figures);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
+}
+
+/** What the server says of the session: whoever else operates it may have changed its presenter. */
+function showServer(server) {
+  clips.show(server);
+  if (change.busy || server.avatar === page.chosen.name) return;
+  const avatar = page.avatars.find(({ name }) => name === server.avatar);
+  if (!avatar) return;
+  checkPresenter(presenters, avatar.name);
+  present(avatar);
+}
+
+function onChange(avatar, server, error) {
+  if (error) {
+    checkPresenter(presenters, page.chosen.name);
+    explain(error, "change");
+    return;
+  }
+  clearError();
+  present(avatar);
+  clips.show(server);
+  announce("says.changed");
 }
 
 async function say() {
@@ -194,8 +227,16 @@ async function copyLink() {
   setTimeout(() => setText(byId("copy"), "output.copy"), 2000);
 }
 
+/** A presenter was chosen: for the next session, or for the one that runs. */
 function choose(avatar) {
+  if (page.session && avatar.name !== page.chosen?.name) change.to(avatar);
+  else present(avatar);
+}
+
+/** Shows who is on stage, or will be. */
+function present(avatar) {
   page.chosen = avatar;
+  ownTools.show(avatar);
   byId("stage-name").textContent = pick(avatar.title) || avatar.name;
   stage.showPoster(avatar.preview);
   connectButton.disabled = false;
@@ -212,12 +253,41 @@ async function load() {
   try {
     const [avatars, voices] = await Promise.all([api.listAvatars(), api.listVoices()]);
     byId("voice").append(...voices.map(({ id, name }) => new Option(name, id)));
-    page.avatars = avatars;
-    if (avatars.length > 0) showPresenters(presenters, avatars, choose);
-    else showError("error.noAvatars");
+    showAvatars(avatars, null);
   } catch (error) {
     explain(error, "load");
   }
+}
+
+function showAvatars(avatars, chosen) {
+  page.avatars = avatars;
+  if (avatars.length === 0) {
+    showError("error.noAvatars");
+    return;
+  }
+  const checked = showPresenters(presenters, avatars, choose, chosen);
+  if (!page.session) present(checked);
+}
+
+/** There are other presenters now; in a session, the one that is on stage stays chosen. */
+async function reloadAvatars({ detail }) {
+  try {
+    const avatars = await api.listAvatars();
+    const stays = page.session || !detail.chosen;
+    showAvatars(avatars, stays ? page.chosen?.name : detail.chosen);
+  } catch (error) {
+    explain(error, "load");
+  }
+}
+
+/** Puts a presenter on the stage that has just been made. */
+async function talkWith({ detail }) {
+  await reloadAvatars({ detail: { chosen: detail.name } });
+  const avatar = page.avatars.find(({ name }) => name === detail.name);
+  if (!avatar) return;
+  checkPresenter(presenters, avatar.name);
+  choose(avatar);
+  connect();
 }
 
 connectButton.addEventListener("click", connect);
@@ -241,6 +311,8 @@ window.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing && !document.fullscreenElement) interrupt();
 });
 window.addEventListener("pagehide", () => end());
+document.addEventListener("koubo:avatars", reloadAvatars);
+document.addEventListener("koubo:talk", talkWith);
 onLanguage(showLanguage);
 onTokenWanted(askForToken);
 
@@ -248,3 +320,4 @@ translate();
 showLanguage();
 setState("start");
 load();
+new Creation();

@@ -5,7 +5,7 @@ import zh from "./strings/zh.js";
 const STORE = "koubo.language";
 const TABLES = { en, zh };
 const HTML_LANG = { en: "en", zh: "zh-Hans" };
-const ATTRIBUTES = { i18nLabel: "aria-label", i18nTitle: "title", i18nPlaceholder: "placeholder" };
+const ATTRIBUTES = { i18nLabel: "aria-label", i18nTitle: "title", i18nPlaceholder: "placeholder", i18nAlt: "alt" };
 
 /** localStorage throws where the user blocks site data; the page then works without memory. */
 function remembered() {
@@ -41,6 +41,9 @@ export function t(key, values = {}) {
   if (text === undefined) throw new Error(`no text for ${key}`);
   return text.replace(/\{(\w+)\}/g, (place, name) => String(values[name] ?? place));
 }
+
+/** Whether there is a text of that key. */
+export const has = (key) => key in TABLES.en;
 
 /** Picks from a {"en", "zh"} title that came from the server. */
 export const pick = (title) => title?.[current] || title?.en || title?.zh || "";

@@ -33,7 +33,7 @@ function showFull() {
 export function showPoster(url) {
   poster.src = url;
   poster.hidden = false;
-  byId("backdrop").style.backgroundImage = `url("${encodeURI(url)}")`;
+  byId("backdrop").style.backgroundImage = `url("${new URL(url, location.href)}")`;
 }
 
 /** Plays a received stream; the poster gives way when the first frame is there. */
