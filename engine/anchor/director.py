@@ -17,7 +17,7 @@ POSTURE_WAIT = round(0.6 * FRAME_RATE)
 """Ticks that a change of posture may wait for a pose that fits."""
 
 REQUEST_WAIT = int(0.3 * FRAME_RATE)
-"""The same for a clip that was asked for."""
+"""The same for a clip that was asked for; and how much sooner than needed it may be left at its end."""
 
 LINGER = round(1.5 * FRAME_RATE)
 """Ticks that the talking clip stays after speech: pauses within it change nothing."""
@@ -171,7 +171,7 @@ class Director:
     def _wanted(self) -> str | None:
         """The clip that shall follow, None while what is shown shall stay."""
         shown = self._reels[self._clip]
-        if not shown.lasts and len(shown) - self._step > POSTURE_WAIT + LONGEST_FADE:
+        if not shown.lasts and len(shown) - self._step > REQUEST_WAIT + LONGEST_FADE:
             return None
         posture = self._postures.get("talking") if self._linger else None
         wanted = self._asked[0] if self._asked else posture or self._postures["idle"]
@@ -180,7 +180,7 @@ class Director:
     def _best_cut(self, to: str) -> _Cut:
         """The cut into a clip whose poses agree best all through its fade."""
         shown, coming = self._reels[self._clip], self._reels[to]
-        wait = POSTURE_WAIT if coming.lasts else REQUEST_WAIT
+        wait = POSTURE_WAIT if shown.lasts and coming.lasts else REQUEST_WAIT
         if not shown.lasts:
             wait = min(wait, max(0, len(shown) - self._step - LONGEST_FADE))
         leaving = self._poses[shown.frames][shown.places(self._step + np.arange(wait + LONGEST_FADE))]
