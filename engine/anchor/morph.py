@@ -63,8 +63,8 @@ def _moved(plane: Plane, way: _Flow, sharp: bool) -> Plane:
     """`plane` with each pixel fetched from `way` (in pixels of the flow's size) beside it."""
     (height, width), (high, wide) = plane.shape, way.shape[:2]
     right, down = (
-        cv2.resize(np.ascontiguousarray(part), (width, height))
-        for part in (way[..., 0] * np.float32(width / wide), way[..., 1] * np.float32(height / high))
+        cv2.resize(np.ascontiguousarray(part, np.float32), (width, height))
+        for part in (way[..., 0] * (width / wide), way[..., 1] * (height / high))
     )
     how = cv2.INTER_CUBIC if sharp and plane.size <= _SHARP_PIXELS else cv2.INTER_LINEAR
     flags = how | cv2.WARP_RELATIVE_MAP

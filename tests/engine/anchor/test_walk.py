@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from engine.anchor.walk import AnchorWalk
+from engine.anchor.walk import AnchorWalk, Loop, one_round
 
 
 def test_forward_starts_over() -> None:
@@ -25,3 +25,15 @@ def test_short_anchors_stay_in_range(frames: int, loop: str) -> None:
 def test_an_anchor_without_frames_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         AnchorWalk(0, "forward")
+
+
+@pytest.mark.parametrize(
+    ("loop", "frames"),
+    [("forward", (0, 1, 2, 3)), ("once", (0, 1, 2, 3)), ("pingpong", (0, 1, 2, 3, 2, 1))],
+)
+def test_one_round_goes_on_with_its_beginning(loop: Loop, frames: tuple[int, ...]) -> None:
+    assert one_round(4, loop) == frames
+
+
+def test_what_is_shown_once_turns_when_it_is_walked() -> None:
+    assert list(islice(AnchorWalk(3, "once"), 6)) == [0, 1, 2, 1, 0, 1]
