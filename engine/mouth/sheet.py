@@ -55,7 +55,7 @@ def read_sheet(mouth: Path) -> MouthSheet:
                 int(content["mel_lead_ticks"]),
                 dict(content["trained"]),
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise AvatarError(
             f"The mouth sheet {path} is missing or damaged ({error!r}); export the mouth again."
         ) from error
