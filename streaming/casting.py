@@ -49,7 +49,8 @@ class Casting:
         self._changing = False
         self._changed = asyncio.Event()
         self._arrived = True
-        self._clip: str | None = None
+        self.clip: str | None = None
+        """The greeting or gesture that is being shown."""
 
     @property
     def role(self) -> Role:
@@ -101,15 +102,15 @@ class Casting:
         at = slot / FRAME_RATE
         shown = next((clip for clip in self.role.clips if clip.name == tick.clip), None)
         clip = shown.name if shown and _is_shown_once(shown.kind) else None
-        if self._clip and (self._clip != clip or not self._arrived):
-            self._events.publish(ClipEnded(self._clip, at))
-            self._clip = None
+        if self.clip and (self.clip != clip or not self._arrived):
+            self._events.publish(ClipEnded(self.clip, at))
+            self.clip = None
         if not self._arrived:
             self._arrived = True
             self._events.publish(AvatarChanged(self.role.name, at))
-        if clip and clip != self._clip:
+        if clip and clip != self.clip:
             self._events.publish(ClipStarted(clip, at))
-        self._clip = clip
+        self.clip = clip
 
     async def load_mattes(self) -> None:
         """Have mattes at hand. Raises Unprocessable where the presenter has none, or AvatarError."""

@@ -63,6 +63,8 @@ class SessionOut(BaseModel):
     avatar: str
     size: Size
     clips: list[ClipOut]
+    clip: str | None
+    """The greeting or gesture that is being shown."""
     state: str
     uptime_s: float
     ticks: int
@@ -135,6 +137,7 @@ async def show(session: TheSession) -> SessionOut:
         avatar=role.name,
         size=session.part.size,
         clips=[ClipOut(name=clip.name, kind=clip.kind) for clip in role.clips],
+        clip=session.casting.clip,
         state=session.state,
         uptime_s=round(session.uptime_s, 3),
         ticks=figures.ticks,

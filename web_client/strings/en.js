@@ -27,8 +27,7 @@ export default {
   "presenter.title": "Presenter",
   "presenter.loading": "Loading presenters…",
 
-  "clips.title": "Gestures",
-  "clips.hint": "Each is shown once; what is said goes on.",
+  "clips.label": "Gestures",
 
   "talk.title": "Talk",
   "talk.microphone": "Microphone",

@@ -26,8 +26,7 @@ export default {
   "presenter.title": "主播",
   "presenter.loading": "正在加载主播…",
 
-  "clips.title": "动作",
-  "clips.hint": "每个动作播放一次，说话不中断。",
+  "clips.label": "动作",
 
   "talk.title": "说话",
   "talk.microphone": "麦克风",

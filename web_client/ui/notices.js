@@ -10,6 +10,8 @@ const statusLine = document.getElementById("status");
 
 const BY_ACTION = {
   create: { 404: "error.avatarGone" },
+  change: { 404: "error.avatarGone", 409: "error.changing" },
+  clip: { 409: "error.clipOn" },
   whip: { 409: "error.micTaken" },
   speak: { 413: "error.textLong", 422: "error.textLong", 429: "error.textQueue" },
 };
