@@ -64,7 +64,14 @@ def test_the_archive_holds_the_package_and_its_manifest(packed: Path) -> None:
         names = opened.namelist()
         manifest = json.loads(opened.read(MANIFEST))
     assert sorted(names) == sorted(
-        [CARD, MANIFEST, "anchor.mp4", "mouth/face_encoder.onnx", "mouth/model.json", "mouth/mouth_decoder.onnx"]
+        [
+            CARD,
+            MANIFEST,
+            "anchor.mp4",
+            "mouth/face_encoder.onnx",
+            "mouth/model.json",
+            "mouth/mouth_decoder.onnx",
+        ]
     )
     assert manifest["schema"] == 1
     assert manifest["files"].keys() == set(names) - {MANIFEST}
@@ -119,9 +126,7 @@ def test_another_name(packed: Path, own: Path) -> None:
     assert {path.name for path in own.iterdir()} == {"fake", "second"}
 
 
-def test_a_copied_folder_goes_out_under_its_own_name(
-    avatar_folder: Path, own: Path, tmp_path: Path
-) -> None:
+def test_a_copied_folder_goes_out_under_its_own_name(avatar_folder: Path, own: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(avatar_folder, tmp_path / "twin")
     assert import_avatar(export_avatar(copy, tmp_path / "f.zip")) == own / "twin"
 
@@ -148,7 +153,9 @@ def test_a_name_that_is_taken(packed: Path, own: Path, avatar_folder: Path, tmp_
     assert "avatar half already" in refused(packed, own, "half")
 
 
-@pytest.mark.parametrize("name", ["", "..", "../up", "a/b", "/etc", ".hidden", "mouths", "a b", "jobs", "x" * 65, "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "..", "../up", "a/b", "/etc", ".hidden", "mouths", "a b", "jobs", "x" * 65, "a\n"]
+)
 def test_names_that_cannot_be(name: str, packed: Path, own: Path, entries: Entries, tmp_path: Path) -> None:
     assert "cannot name" in refused(packed, own, name)
     card = {**json.loads(entries[CARD]), "name": name}

@@ -14,7 +14,20 @@ import pytest
 from engine.anchor import package
 from engine.anchor.card import CARD, read_card, write_card
 from engine.anchor.crop import extract
-from engine.anchor.package import MASK, Avatar, find_avatar, list_avatars, own_avatars
+from engine.anchor.package import (
+    MASK,
+    RESERVED,
+    Avatar,
+    check_free,
+    check_name,
+    delete,
+    find_avatar,
+    is_own,
+    list_avatars,
+    own_avatars,
+    package_files,
+    shipped_mouth,
+)
 from engine.errors import AvatarError
 from engine.mouth.sheet import read_sheet
 from tests.fakes import FRAME_SIZE, FRAMES, SIZE, paint_face
@@ -232,3 +245,184 @@ def test_new_avatars_go_to_the_first_named_folder_else_home(
     assert own_avatars() == tmp_path / ".local" / "share" / "koubo" / "avatars"
     monkeypatch.setenv("KOUBO_AVATARS", os.pathsep.join(["", "/first", "/second"]))
     assert own_avatars() == Path("/first")
+
+
+@pytest.fixture
+def places(avatar_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Avatars everywhere: `shipped/ada`, `named/mei`, and `yours` at home."""
+    monkeypatch.setattr(package, "_PACKAGED", tmp_path / "shipped")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KOUBO_AVATARS", os.pathsep.join([str(tmp_path / "named"), str(tmp_path / "shipped")]))
+    home = tmp_path / "home" / ".local" / "share" / "koubo" / "avatars"
+    for folder in (
+        tmp_path / "shipped" / "ada",
+        tmp_path / "named" / "mei",
+        home / "yours",
+        tmp_path / "far",
+    ):
+        shutil.copytree(avatar_folder, folder)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["mei", "Mei-2", "小美", "josé", "4k", "a_b", "x" * 64])
+def test_names_that_an_avatar_may_have(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".mei",
+        "-mei",
+        "_mei",
+        "a/b",
+        "a\\b",
+        "a.b",
+        "a b",
+        "mei\n",
+        "\0",
+        "x" * 65,
+        "C:",
+        "~",
+        *RESERVED,
+    ],
+)
+def test_names_that_it_may_not_have(name: str) -> None:
+    with pytest.raises(AvatarError, match="cannot name an avatar"):
+        check_name(name)
+
+
+def test_a_name_is_free_where_no_avatar_has_it(places: Path) -> None:
+    check_free("new-one")
+    for name in ("ada", "mei", "yours"):
+        with pytest.raises(AvatarError, match=f"an avatar {name} already"):
+            check_free(name)
+    (places / "named" / "folder").mkdir()
+    with pytest.raises(AvatarError, match="an avatar folder already"):
+        check_free("folder")
+
+
+def test_own_avatars_are_those_of_home_and_of_named_folders(places: Path) -> None:
+    own = {name for name in list_avatars() if is_own(find_avatar(name))}
+    assert own == {"mei", "yours"}
+    assert not is_own(places / "far")
+
+
+def everything(places: Path) -> set[str]:
+    return {str(path.relative_to(places)) for path in places.rglob("*")}
+
+
+@pytest.mark.parametrize("name", ["mei", "yours"])
+def test_deleting_takes_one_avatar_and_nothing_else(name: str, places: Path) -> None:
+    before, folder = everything(places), find_avatar(name)
+    delete(name)
+    gone = str(folder.relative_to(places))
+    assert everything(places) == {path for path in before if path != gone and not path.startswith(f"{gone}/")}
+
+
+def test_deleting_by_path(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete(str(places / "named" / "mei"))
+    monkeypatch.chdir(find_avatar("yours").parent.parent)
+    delete("avatars/yours")
+    assert list_avatars() == ["ada"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ada", "comes with Koubo"),
+        ("{}/shipped/ada", "comes with Koubo"),
+        ("{}/named/../shipped/ada", "comes with Koubo"),
+        ("{}/far", "lies in"),
+        ("{}/named", "lies in"),
+        ("{}/named/mei/mouth", "lies in"),
+        ("{}/named/mouths", "stays as it is"),
+        ("nobody", "no avatar 'nobody'"),
+        ("../named/mei", "no avatar"),
+        ("", "lies in"),
+        (".", "lies in"),
+        ("/", "lies in"),
+    ],
+)
+def test_what_is_not_deleted(name: str, says: str, places: Path) -> None:
+    (places / "named" / "mouths").mkdir()
+    before = everything(places)
+    with pytest.raises(AvatarError, match=says) as caught:
+        delete(name.format(places))
+    assert "\n" not in str(caught.value)
+    assert everything(places) == before
+
+
+def test_a_mouth_that_another_needs_is_not_deleted(places: Path) -> None:
+    shutil.copytree(places / "named" / "mei", places / "named" / "lin")
+    change(mouth="../mei/mouth")(places / "named" / "lin")
+    (places / "named" / "broken").mkdir()
+    (places / "named" / "broken" / CARD).write_text("{")
+    with pytest.raises(AvatarError, match="lin speaks with the mouth of mei"):
+        delete("mei")
+    delete("lin")
+    delete("mei")
+    assert {path.name for path in (places / "named").iterdir()} == {"broken"}
+
+
+def test_a_damaged_avatar_can_be_deleted(places: Path) -> None:
+    (places / "named" / "mei" / CARD).write_text("{")
+    delete("mei")
+    assert "mei" not in list_avatars()
+
+
+def test_a_link_is_deleted_not_what_it_leads_to(places: Path) -> None:
+    (places / "named" / "link").symlink_to(places / "far")
+    delete("link")
+    assert not (places / "named" / "link").exists()
+    assert (places / "far" / CARD).is_file()
+
+
+def test_a_removal_that_breaks_off_leaves_no_half_avatar(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine goes off while files are removed: what is left has no avatar's place."""
+
+    def power_cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", power_cut)
+    monkeypatch.setattr(package.tempfile, "_rmtree", power_cut, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        delete("mei")
+    assert list_avatars() == ["ada", "yours"]
+    assert all(path.name.startswith(".mei-") for path in (places / "named").iterdir())
+
+
+def test_where_nothing_may_be_removed(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(AvatarError, match="cannot be removed"):
+        delete("mei")
+    monkeypatch.undo()
+    assert (places / "named" / "mei" / "anchor.mp4").is_file()
+
+
+def test_the_files_of_a_package_by_their_names_in_one_that_stands_alone(copy: Path) -> None:
+    files = package_files(copy, read_card(copy))
+    inside = {str(path.relative_to(copy)): path for path in copy.rglob("*") if path.is_file()}
+    assert files == inside
+    shutil.move(copy / "mouth", copy.parent / "mouths" / "tiny")
+    change(mouth="../mouths/tiny")(copy)
+    (copy / "matte.mp4").write_bytes(b"")
+    shared = package_files(copy, read_card(copy))
+    assert shared.keys() == {*inside, "matte.mp4"}
+    assert shared["mouth/model.json"].is_file()
+    old_card(copy)
+    assert MASK in package_files(copy, read_card(copy))
+
+
+def test_shipped_mouths_are_found_by_name() -> None:
+    assert (shipped_mouth("lite192") / "model.json").is_file()
+    with pytest.raises(AvatarError, match=r"no mouth called giant; shipped: .*lite192"):
+        shipped_mouth("giant")

@@ -35,7 +35,7 @@ def test_they_are_the_operators_of_the_pytorch_runtime() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from engine.mouth import onnx_torch
 
-    assert OPERATORS == {*onnx_torch._OPERATORS, "Constant"}
+    assert {*onnx_torch._OPERATORS, "Constant"} == OPERATORS
 
 
 def external(model: onnx.ModelProto) -> None:
@@ -58,9 +58,7 @@ def sparse(model: onnx.ModelProto) -> None:
 
 
 def function(model: onnx.ModelProto) -> None:
-    model.functions.append(
-        helper.make_function("own", "F", ["x"], ["y"], [], [helper.make_opsetid("", 17)])
-    )
+    model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [], [helper.make_opsetid("", 17)]))
 
 
 def operator(name: str, domain: str = "") -> Change:
@@ -107,7 +105,7 @@ def test_what_a_mouth_has_not(change: Change, says: str, tiny: Path, tmp_path: P
 )
 def test_what_is_no_network(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "n.onnx").write_bytes(content)
-    with pytest.raises(AvatarError, match="n.onnx"):
+    with pytest.raises(AvatarError, match=r"n\.onnx"):
         check_network(tmp_path / "n.onnx")
 
 
