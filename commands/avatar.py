@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from commands import avatar_create
+from commands import avatar_create, avatar_train
 from commands.terminal import Json, say
 from engine.errors import AvatarError, KouboError
 
@@ -224,3 +224,4 @@ def avatar_delete(
 
 
 app.command("create")(avatar_create.create)
+app.command("train")(avatar_train.train)

@@ -39,13 +39,14 @@ def train_sync(
     from training.models.presets import preset as named
     from training.train_sync import DISCRIMINATOR, SyncRun
     from training.train_sync import train_sync as run
+    from training.variation import draw_harsh
 
     plan = named(preset)
     with parallel.joined(), progress("", percent=True) as bar:
         clips = read_clips(data)
         run(
             plan,
-            ClipData(clips, crop_side(plan.size), seed=seed, harsh=True),
+            ClipData(clips, crop_side(plan.size), seed=seed, camera=draw_harsh),
             SyncRun(
                 output_folder(output), lambda share, figures: told(bar)("sync", share, figures), _warn,
                 steps=steps, minutes=minutes, batch=batch, seed=seed,

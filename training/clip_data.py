@@ -4,7 +4,7 @@ Both the discriminator and the generator under its eyes learn from these. Pictur
 they are decoded, cut and varied while the network trains.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -65,6 +65,11 @@ class TalkBatch:
     known: Tensor
     sync: Tensor
 
+    @property
+    def still(self) -> bool:
+        """Whether one idle picture lies behind all five of each sequence."""
+        return len(self.face) < len(self.target)
+
 
 def read_clips(roots: Sequence[Path]) -> list[Clip]:
     """All clips below `roots` that are long enough. Raises BadMediaError when there are none."""
@@ -77,11 +82,19 @@ def read_clips(roots: Sequence[Path]) -> list[Clip]:
 class ClipData:
     """Draws windows from clips; `size` is the side of the pictures that the network wants.
 
-    `harsh` varies the camera as the discriminator needs it (training.variation).
+    `camera` draws how the pictures are varied (training.variation).
     """
 
-    def __init__(self, clips: Sequence[Clip], size: int, *, seed: int = 0, harsh: bool = False) -> None:
-        self._clips, self._size, self._seed, self._harsh = clips, size, seed, harsh
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        size: int,
+        *,
+        seed: int = 0,
+        camera: Callable[[Random], Variation] | None = None,
+    ) -> None:
+        self._clips, self._size, self._seed = clips, size, seed
+        self._camera = camera or draw_variation
         windows = np.array([clip.card.frames - FRAMES + 1 for clip in clips], np.float64)
         # A long clip counts more than a short one, but not in proportion: faces matter as much as words.
         self._share = np.sqrt(windows) / np.sqrt(windows).sum()
@@ -157,7 +170,7 @@ class ClipData:
     ) -> tuple[list[Picture], Picture | None, NDArray[np.float32]]:
         """The wanted pictures, the idle one, the lips of each, all seen through one camera."""
         clip = self._clips[index]
-        variation = draw_variation(random, harsh=self._harsh)
+        variation = self._camera(random)
         half = clip.card.size >= 2 * clip.card.margin * self._size
         cuts = [
             cut_clip(decode(clip.pictures[at], half=half), clip.card.margin, self._size, variation, random)

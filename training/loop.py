@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from engine.errors import KouboError
 from training import checkpoint, parallel
 
-_SAVE_EVERY_S = 120.0
+_SAVE_EVERY_S = 60.0
 _REPORT_EVERY = 20
 _CURVE_EVERY = 100
 _SMOOTHING = 0.98

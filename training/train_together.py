@@ -45,7 +45,8 @@ class Recipe:
 
     alternate: whether the discriminator takes turns, else it stays as it came; painted: weight of painted
     mouths, told to be wrong, in the discriminator's loss; batch: sequences of five pictures; source: what is
-    painted from, the sound or (rendered clips only) the true code while the ear learns to tell it.
+    painted from, the sound or (rendered clips only) the true code while the ear learns to tell it; ear:
+    whether the ear learns at all.
     """
 
     weights: Weights = FULL
@@ -54,6 +55,7 @@ class Recipe:
     rate: float = 5e-4
     batch: int = 4
     source: Source = "sound"
+    ear: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def paint_turn(duo: Duo, batch: TalkBatch, recipe: Recipe, number: int) -> loop.
         duo.parts.ear.eval()
     picture = _painted(duo.parts, batch, recipe.source)
     target = batch.target.to(where)
-    idle = batch.reference.to(where) if bool(batch.known.all()) else None
+    idle = batch.reference.to(where) if batch.still or bool(batch.known.all()) else None
     weights = recipe.weights
     loss = picture_loss(picture, target, idle, batch.lips.to(where), weights)
     figures = {"picture": loss.item()}
@@ -188,7 +190,7 @@ def _painted(parts: Parts, batch: TalkBatch, source: Source = "sound") -> Tensor
     with torch.autocast(where.type, torch.bfloat16):
         code = batch.code.to(where) if source == "code" else parts.ear(batch.mel.to(where))
         skips = parts.face(face)
-        if len(face) < len(code):  # one idle picture behind all five
+        if batch.still:
             skips = [skip.repeat_interleave(FRAMES, dim=0) for skip in skips]
         picture: Tensor = parts.decoder(code, skips)
     return picture.float()
@@ -208,7 +210,7 @@ def _fives(pictures: Tensor) -> Tensor:
 
 def _ear_rests(duo: Duo, recipe: Recipe) -> bool:
     """A settled ear has nothing to learn while pictures are painted from the true code."""
-    return duo.settled_ear and recipe.source == "code"
+    return not recipe.ear or (duo.settled_ear and recipe.source == "code")
 
 
 def _freeze_parts(parts: Parts, frozen: bool) -> None:

@@ -65,19 +65,21 @@ class Variation:
         return picture
 
 
-def draw_variation(random: Random, *, harsh: bool = False) -> Variation:
-    """A camera drawn at random; `harsh` ranges from studio to telephone, as the discriminator needs."""
-    mild = Variation(
+def draw_variation(random: Random) -> Variation:
+    """A camera drawn at random, within what one studio sees."""
+    return Variation(
         shift=(float(random.normal(0, 0.015)), float(random.normal(0, 0.015))),
         zoom=float(np.exp(random.normal(0, 0.03))),
         turn=float(random.normal(0, 0.02)),
         mirror=bool(random.random() < 0.5),
         levels=colour_table(random),
     )
-    if not harsh:
-        return mild
+
+
+def draw_harsh(random: Random) -> Variation:
+    """From studio to telephone, as the discriminator needs it."""
     return replace(
-        mild,
+        draw_variation(random),
         shift=(float(random.normal(0, 0.03)), float(random.normal(0, 0.035))),
         zoom=float(np.exp(random.normal(0, 0.08))),
         turn=float(random.normal(0, 0.06)),
@@ -87,6 +89,16 @@ def draw_variation(random: Random, *, harsh: bool = False) -> Variation:
         noise=float(random.uniform(1, 8)) if random.random() < 0.4 else 0.0,
         tremble=float(random.uniform(0, 0.008)),
         grain=int(random.integers(2**31)),
+    )
+
+
+def draw_steady(random: Random) -> Variation:
+    """The same person in front of the same camera: a tracker's errors, a little of the light's."""
+    return Variation(
+        shift=(float(random.normal(0, 0.006)), float(random.normal(0, 0.006))),
+        zoom=float(np.exp(random.normal(0, 0.01))),
+        turn=float(random.normal(0, 0.008)),
+        levels=colour_table(random, spread=0.25),
     )
 
 

@@ -57,12 +57,13 @@ def use_presets(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         content = asdict(plan)
         judge = content.pop("discriminator")
         content.pop("name")
-        lines = [_toml(content), "[discriminator]", _toml(judge)]
+        lines = [toml(content), "[discriminator]", toml(judge)]
         (folder / f"{plan.name}.toml").write_text("\n".join(lines))
     monkeypatch.setattr(presets, "_FOLDER", folder)
 
 
-def _toml(table: dict[str, object]) -> str:
+def toml(table: dict[str, object]) -> str:
+    """A flat table as TOML."""
     def shown(value: object) -> str:
         if isinstance(value, bool):
             return str(value).lower()

@@ -26,7 +26,7 @@ from training.clip_data import (
 from training.clips import Clip, decode, encode, read_clip
 from training.models.audio import CODE
 from training.models.discriminator import FRAMES
-from training.variation import Variation
+from training.variation import Variation, draw_harsh
 
 SIZE = TINY.size
 
@@ -63,7 +63,7 @@ def telling(root: Path, count: int, frames: int, *, idle: bool = False, lead: in
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variation of picture or sound."""
-    monkeypatch.setattr(clip_data, "draw_variation", lambda random, harsh=False: Variation())
+    monkeypatch.setattr(clip_data, "draw_variation", lambda random: Variation())
     monkeypatch.setattr(clip_data, "_SOUNDS", 1)
 
 
@@ -263,8 +263,8 @@ def test_clips_with_and_without_code_mix(tmp_path: Path) -> None:
 
 def test_a_batch_depends_on_its_random_numbers_alone(tmp_path: Path) -> None:
     clips = talking(tmp_path, 2, 25)
-    first = ClipData(clips, SIZE, harsh=True).sync_batch(3, 3, SIZE, np.random.default_rng(5))
-    other = ClipData(clips, SIZE, harsh=True)
+    first = ClipData(clips, SIZE, camera=draw_harsh).sync_batch(3, 3, SIZE, np.random.default_rng(5))
+    other = ClipData(clips, SIZE, camera=draw_harsh)
     other.sync_batch(2, 3, SIZE, np.random.default_rng(1))
     again = other.sync_batch(3, 3, SIZE, np.random.default_rng(5))
     assert torch.equal(first.frames, again.frames)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
@@ -6,7 +8,8 @@ from engine.anchor.crop import Picture
 from tests.training.footage import SIDE
 from training.clip_data import cut_clip
 from training.clips import MARGIN
-from training.variation import Variation, colour_table, draw_variation
+from training.loader import Random
+from training.variation import Variation, colour_table, draw_harsh, draw_steady, draw_variation
 
 SIZE = 96
 
@@ -29,12 +32,12 @@ def dot_of(picture: Picture) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-@pytest.mark.parametrize("harsh", [False, True])
-def test_lips_stay_on_the_lips(seed: int, harsh: bool) -> None:
+@pytest.mark.parametrize("camera", [draw_variation, draw_harsh, draw_steady])
+def test_lips_stay_on_the_lips(seed: int, camera: Callable[[Random], Variation]) -> None:
     """Whatever the camera: shifted, zoomed, turned, mirrored, blurred, tinted."""
-    random = np.random.default_rng([seed, harsh])
+    random = np.random.default_rng(seed)
     lips = (float(random.uniform(0.42, 0.58)), float(random.uniform(0.42, 0.6)))
-    variation = draw_variation(random, harsh=harsh)
+    variation = camera(random)
     picture = cut_clip(dotted(lips), MARGIN, SIZE, variation, None)
     assert picture.shape == (SIZE, SIZE, 3)
     assert dot_of(picture) == pytest.approx(variation.moved(list(lips), MARGIN), abs=0.02)
@@ -83,19 +86,21 @@ def test_trembling_moves_pictures_apart_and_only_when_asked() -> None:
 
 
 def test_one_camera_sees_five_pictures_alike() -> None:
-    variation = draw_variation(np.random.default_rng(5), harsh=True)
+    variation = draw_harsh(np.random.default_rng(5))
     picture = dotted((0.5, 0.5))
     first, second = (variation.seen(picture) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_harsh_cameras_stray_further() -> None:
-    def spread(harsh: bool) -> tuple[float, float]:
-        drawn = [draw_variation(np.random.default_rng(seed), harsh=harsh) for seed in range(200)]
+    def spread(camera: Callable[[Random], Variation]) -> tuple[float, float]:
+        drawn = [camera(np.random.default_rng(seed)) for seed in range(200)]
         return float(np.std([v.zoom for v in drawn])), float(np.std([v.turn for v in drawn]))
 
-    mild, harsh = spread(False), spread(True)
+    steady, mild, harsh = spread(draw_steady), spread(draw_variation), spread(draw_harsh)
+    assert all(2 * a < b for a, b in zip(steady, mild, strict=True))
     assert all(2 * a < b for a, b in zip(mild, harsh, strict=True))
+    assert not any(draw_steady(np.random.default_rng(seed)).mirror for seed in range(50))
     drawn = [draw_variation(np.random.default_rng(seed)) for seed in range(200)]
     assert 70 < sum(v.mirror for v in drawn) < 130
     assert not any(v.grey or v.blur or v.noise or v.tremble for v in drawn)

@@ -44,7 +44,9 @@ ROW = np.dtype(
 Table = NDArray[Any]
 """Rows of dtype ROW, (n,), one a picture at 25 a second."""
 
-_POINTS = (263, 362, 33, 133, 2)
+FACE_POINTS = (263, 362, 33, 133, 2)
+"""Landmarks of an embedder's five points (preprocess.embedder)."""
+
 _INNER_LIPS = (13, 14)
 _NOSE_TIP = 1
 _NOSE_REACH = 1.05  # nose tip before the outer corners of the eyes, in half their distance
@@ -133,7 +135,7 @@ def _look(frame: Picture, number: int, tracker: FacesTracker, row: Any) -> None:
     upper, lower = landmarks[list(_INNER_LIPS)]
     row["gape"] = float(np.linalg.norm(lower - upper)) / crop.size
     row["yaw"] = _yaw(landmarks, crop.angle)
-    row["points"] = landmarks[list(_POINTS)]
+    row["points"] = landmarks[list(FACE_POINTS)]
     seen = clarity(frame, crop)
     row["sharpness"], row["light"], row["contrast"] = seen.sharpness, seen.light, seen.contrast
 
@@ -156,7 +158,7 @@ def _from_square(crop: Crop, x: float, y: float) -> tuple[float, float]:
 
 def _yaw(landmarks: Points, angle: float) -> float:
     """Degrees to the side, from how far the nose's tip stands beside the middle of the eyes."""
-    right, left = landmarks[_POINTS[2]], landmarks[_POINTS[0]]
+    right, left = landmarks[FACE_POINTS[2]], landmarks[FACE_POINTS[0]]
     half = float(np.linalg.norm(left - right)) / 2
     across = np.array([math.cos(angle), math.sin(angle)])
     beside = float((landmarks[_NOSE_TIP] - (left + right) / 2) @ across)
