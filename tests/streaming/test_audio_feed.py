@@ -36,7 +36,7 @@ class Line:
         dropped, self.position = self.end - self.position, self.end
         return dropped
 
-    tick = Presenter.tick
+    tick, show, recast = Presenter.tick, Presenter.show, Presenter.recast
 
 
 class Room:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from engine.errors import AvatarError
-from streaming.cast import AvatarInfo, EngineCast, Part
+from streaming.cast import AvatarInfo, EngineCast, Part, Role
 from streaming.readiness import Readiness
 from streaming.server import create_app
 from streaming.settings import Settings
@@ -35,7 +35,10 @@ class FakeCast:
     def preview(self, name: str) -> bytes:
         raise NotImplementedError
 
-    async def enter(self, name: str | None) -> tuple[str, Part]:
+    async def enter(self, name: str | None) -> Part:
+        raise NotImplementedError
+
+    async def role(self, name: str, canvas: tuple[int, int]) -> Role:
         raise NotImplementedError
 
 

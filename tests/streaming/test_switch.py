@@ -14,13 +14,14 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from engine.anchor.card import ANCHOR, CARD
+from engine.errors import KouboError
 from streaming.cast import EngineCast
 from streaming.events import AvatarChanged, Event, SpeakEnded
 from streaming.server import create_app
 from streaming.sessions import Session
 from streaming.settings import Settings
 from streaming.webrtc.client import Watcher
-from tests.fakes import FRAME_SIZE, FakeMouth, speech_like
+from tests.fakes import FRAME_SIZE, FRAMES, FakeMouth, speech_like
 from tests.streaming.conftest import SDP, eventually, exchange
 from tests.streaming.presenters import add_matte, brightness, make_presenter
 from tests.streaming.spectator import Spectator, watch
@@ -244,6 +245,41 @@ async def test_a_presenter_can_be_prepared(
     assert live.part.role.name == "fake"
     assert (await http.post(url, json={"avatar": "nobody"})).status_code == 404
     assert (await change("wide")).status_code == 200
+
+
+async def test_what_comes_later_is_made_ready_in_the_background(
+    live: Session, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streaming.library._FIRST", 2)
+    assert (await change("other")).status_code == 200
+    features = live.part.role.loaded.features
+    await eventually(lambda: len(features) == FRAMES)
+
+
+async def test_a_mouth_that_fails_in_the_background_is_logged_and_nothing_else(
+    live: Session,
+    spectator: Spectator,
+    change: Change,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streaming.library._FIRST", 2)
+    encode, calls = FakeMouth.encode, 0
+
+    def fail_later(self: FakeMouth, faces: np.ndarray) -> object:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise KouboError("The GPU's memory is full.")
+        return encode(self, faces)
+
+    monkeypatch.setattr(FakeMouth, "encode", fail_later)
+    assert (await change("other")).status_code == 200
+    await eventually(lambda: "other was not made ready: The GPU's memory is full." in caplog.text)
+    before = len(spectator.ticks)
+    await eventually(lambda: len(spectator.ticks) > before + 5)
+    monkeypatch.setattr(FakeMouth, "encode", encode)
+    assert (await change("fake")).status_code == 200
 
 
 async def test_who_may_only_watch_changes_nothing(avatars: Path, settings: Settings) -> None:
