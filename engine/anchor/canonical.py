@@ -1,7 +1,7 @@
 """A face of no one in particular, at rest and facing the camera: what tracked faces are held against.
 
-The table is the mean of the studio's rendered characters (training/canonical_face.py makes it). x points to
-the picture's right, y down, z away from the camera; one unit is the distance between the middles of the eyes.
+The table is the mean of the studio's rendered characters, made by training/studio/canonical_face.py. x points
+to the picture's right, y down, z away from the camera; one unit is the distance between the eyes.
 """
 
 import functools
@@ -38,11 +38,11 @@ class Pose:
 
 
 @functools.cache
-def canonical_face() -> Shape:
-    """(478, 3) points in the order of MediaPipe's mesh."""
-    face: Shape = np.load(_TABLE, allow_pickle=False).astype(np.float64)
-    face.setflags(write=False)
-    return face
+def canonical_faces() -> Shape:
+    """(2, 478, 3): the face at rest and with its mouth wide open, in the order of MediaPipe's mesh."""
+    faces: Shape = np.load(_TABLE, allow_pickle=False).astype(np.float64)
+    faces.setflags(write=False)
+    return faces
 
 
 def head_pose(landmarks: Points) -> Pose:
@@ -55,7 +55,7 @@ def head_pose(landmarks: Points) -> Pose:
 def view(landmarks: Points) -> NDArray[np.float64]:
     """(2, 3) map from the canonical face to pixels, without the shift, that fits the rigid points best."""
     rigid = list(RIGID)
-    shape, seen = canonical_face()[rigid], landmarks[rigid].astype(np.float64)
+    shape, seen = canonical_faces()[0][rigid], landmarks[rigid].astype(np.float64)
     fitted, *_ = np.linalg.lstsq(shape - shape.mean(axis=0), seen - seen.mean(axis=0))
     return np.asarray(fitted.T)
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.anchor.crop import Picture
 from engine.anchor.tracker import Face
@@ -64,6 +65,24 @@ class MediaPipeTracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def points_of_picture(rgb: Picture) -> NDArray[np.float32] | None:
+    """(478, 3) points of the face in one RGB picture, pixels; z grows away from the camera, 0 at the head's
+    middle. None without a face. Raises MissingToolError.
+    """
+    vision, options = _mediapipe(face_model(), 1)
+    options.running_mode = vision.RunningMode.IMAGE
+    import mediapipe
+
+    with vision.FaceLandmarker.create_from_options(options) as landmarker:
+        found = landmarker.detect(
+            mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
+        )
+    if not found.face_landmarks:
+        return None
+    size = np.array([rgb.shape[1], rgb.shape[0], rgb.shape[1]], np.float32)
+    return np.array([[p.x, p.y, p.z] for p in found.face_landmarks[0]], np.float32) * size
 
 
 def _mediapipe(model: Path, faces: int) -> tuple[Any, Any]:
