@@ -9,7 +9,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,14 +65,18 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
-def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Base URL of a running `koubo serve`."""
-    log = tmp_path_factory.mktemp("server") / "output.txt"
+@contextmanager
+def serving(log: Path, *command: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Base URL of a server that `python -m COMMAND --port PORT` starts; what it writes goes to `log`."""
     port = _free_port()
-    command = [sys.executable, "-m", "koubo", "serve", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, "--port", str(port)],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_healthy(url, process, log)
@@ -79,6 +84,14 @@ def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         finally:
             process.terminate()
             process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of a running `koubo serve`."""
+    log = tmp_path_factory.mktemp("server") / "output.txt"
+    with serving(log, "koubo", "serve", "--host", "127.0.0.1") as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -62,12 +62,12 @@ CONTRAST = """() => {
 }"""
 
 
-async def unnamed_controls(page: Page) -> list[str]:
+async def unnamed_controls(page: Page, least: int = 6) -> list[str]:
     """Roles of controls in Chromium's accessibility tree that have no name."""
     client = await page.context.new_cdp_session(page)
     tree: dict[str, Any] = await client.send("Accessibility.getFullAXTree")
     seen = [node for node in tree["nodes"] if node.get("role", {}).get("value") in CONTROL_ROLES]
-    assert len(seen) >= 6
+    assert len(seen) >= least
     return [node["role"]["value"] for node in seen if not node.get("name", {}).get("value", "").strip()]
 
 

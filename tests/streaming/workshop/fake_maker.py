@@ -1,4 +1,5 @@
 """A worker of the workshop that only acts: `python fake_maker.py AVATAR`; what it does stands in the "video".
+What it imports is a copy, too.
 
 "good" makes a copy of the folder AVATAR, "wait" does so once the file "go" lies beside the video, "unfit"
 finds faults, "crash" dies, "babble" writes what is no report, and "nothing" ends without a word.
@@ -33,6 +34,10 @@ def tell(**told: object) -> None:
 
 def main() -> None:
     order = json.loads(sys.stdin.readline())
+    if order["do"] == "import":
+        shutil.copytree(sys.argv[1], Path(order["output"]) / "imported")
+        tell(finished=True)
+        return
     video = Path(order["video"])
     play = video.read_text().split()[0]
     (video.parent / "pid").write_text(str(os.getpid()))
