@@ -1,24 +1,101 @@
 """Paste-back: a drawn mouth into the anchor's I420 frame, through a feathered mask."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.anchor.crop import Crop, Mask, Picture
-from engine.picture.yuv import Frame, planes, to_i420
+from engine.picture.colour import Box, ColourMatch
+from engine.picture.detail import Carried, DetailCarrier
+from engine.picture.steady import Steady
+from engine.picture.yuv import NEUTRAL, Frame, Levels, Plane, planes, to_levels
 
-_RING = (0.05, 0.95)  # mask values between which, on the cheeks, mouth and anchor should agree in colour
-_MAX_SHIFT = 16.0
-_SHARPEN = 0.6  # more would gain sharpness at the price of likeness
-_SHARPEN_SIGMA = 1.2  # pixels of the patch
-_CHANGE = (3.0, 12.0)  # levels of 255 at which a change begins to count, and counts fully
-_CHANGE_REACH = 0.05  # share of the side over which a change spreads
+_CHANGE = (2.5, 9.0)  # levels at which a change begins to count, and counts fully
+_CHANGE_REACH = 9  # pixels over which a change spreads
+_VISIBLE = 0.5 / 255
+_STRIP = 64  # rows
+_NEAR = np.ones((3, 3), np.uint8)
+
+_Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class _Box:
+class Place:
+    """Where a mouth goes: the square, its paste mask float32 (S, S) in [0, 1], what the anchor shows there,
+    RGB uint8 (S, S, 3), and the box of its closed lips, shares of the side. S is even.
+    """
+
+    crop: Crop
+    mask: Mask
+    idle: Picture
+    lips: Box
+
+
+class Paster:
+    """Puts the mouths of one session back, one after another; knows the last one, so that nothing trembles.
+
+    Same calls, same pictures. Not to be shared between threads.
+    """
+
+    def __init__(self) -> None:
+        self._colour = ColourMatch()
+        self._steady = Steady()
+        self._detail = DetailCarrier()
+
+    def rest(self) -> None:
+        """The mouth is not drawn for now; the next one starts afresh."""
+        self._colour.reset()
+        self._steady.reset()
+
+    def paste(self, anchor: Frame, patch: Picture, place: Place, strength: float) -> Frame:
+        """A copy of the I420 `anchor` with the drawn `patch`, RGB uint8 (S, S, 3), in its place.
+
+        `strength` in [0, 1] scales the mask. Where speech changes nothing the anchor stays as it is; where it
+        moves a part of the face, the anchor's own pixels move.
+        """
+        out = anchor.copy()
+        window = _window(place.mask)
+        if window is None:
+            return out
+        mask = place.mask[window.rows, window.columns]
+        idle, drawn = (to_levels(picture[window.rows, window.columns]) for picture in (place.idle, patch))
+        drawn = self._steady.settle(self._colour.match(drawn, idle, mask), idle, window.rows, window.columns)
+        changed = _changed(drawn, idle)
+        mask = mask * changed * np.float32(strength)
+        to_window = window.matrix(place)
+        part = _seen(mask, to_window, anchor)
+        if part is not None:
+            carried = self._detail.carry(drawn, idle, changed, window.lips(place))
+            part.fill(out, anchor, to_window, carried, mask)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The part of a crop in which there is anything to do, with even corners."""
+
+    rows: slice
+    columns: slice
+
+    def matrix(self, place: Place) -> _Matrix:
+        """The affine map from a frame's pixel indices to those of the window."""
+        matrix = place.crop.matrix(len(place.mask))
+        matrix[:, 2] -= self.columns.start, self.rows.start
+        return matrix
+
+    def lips(self, place: Place) -> Box:
+        """Where the closed lips are, in pixels of the window, of which the first is as wide as 1 / S."""
+        left, top, right, bottom = (value * len(place.mask) for value in place.lips)
+        x, y = self.columns.start, self.rows.start
+        return left - x, top - y, right - x, bottom - y
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
     """Part of a frame with even corners, so that it covers whole chroma pixels."""
 
     left: int
@@ -26,107 +103,104 @@ class _Box:
     right: int
     bottom: int
 
-    def half(self) -> tuple[slice, slice]:
-        return slice(self.top // 2, self.bottom // 2), slice(self.left // 2, self.right // 2)
+    def fill(self, out: Frame, anchor: Frame, to_window: _Matrix, carried: Carried, mask: Mask) -> None:
+        """Write the carried mouth through the window's mask into this part of `out`, a copy of `anchor`."""
+        flow = cv2.transform(carried.flow, cv2.invertAffineTransform(to_window)[:, :2] * 2)
+        flow = cv2.resize(flow, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        fields = cv2.merge([mask, mask * carried.share, flow])
+        # A cubic step to twice the size and a linear one from there cost a third of a cubic warp.
+        luma = cv2.resize(carried.rest.luma * mask, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        self._mix(planes(out)[:1], planes(anchor)[:1], to_window, fields, luma[..., None], 1, cv2.INTER_CUBIC)
+        small = cv2.resize(mask, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        chroma = carried.rest.chroma * small[..., None]
+        self._mix(planes(out)[1:], planes(anchor)[1:], to_window, fields, chroma, 2, cv2.INTER_LINEAR)
 
-    def full(self) -> tuple[slice, slice]:
-        return slice(self.top, self.bottom), slice(self.left, self.right)
+    def _mix(
+        self,
+        targets: Sequence[Frame],
+        sources: Sequence[Frame],
+        to_window: _Matrix,
+        fields: Plane,
+        added: Plane,
+        step: int,
+        how: int,
+    ) -> None:
+        """Write this part of planes that hold every `step`th pixel of the frame: what the mask leaves of the
+        anchor, what is taken of it elsewhere, and the rest.
 
-
-class Paster:
-    """Puts patches of one avatar back; `mask` is its float32 (S, S) paste mask in crop coordinates."""
-
-    def __init__(self, mask: Mask) -> None:
-        self._mask = mask
-        rows, columns = np.nonzero(mask > 0.5 / 255)
-        if rows.size == 0:
-            raise ValueError("the paste mask is empty")
-        self._corners = np.array(
-            [(x, y) for x in (columns.min(), columns.max() + 1) for y in (rows.min(), rows.max() + 1)],
-            np.float64,
-        )
-        ring = (mask > _RING[0]) & (mask < _RING[1])
-        ring[rows.min() + (rows.max() - rows.min()) // 2 :] = False
-        self._ring = ring.astype(np.uint8)
-
-    def paste(
-        self, frame: Frame, patch: Picture, crop: Crop, strength: float, idle: Picture | None = None
-    ) -> Frame:
-        """A copy of the I420 `frame` with the RGB `patch` (S, S, 3) in the place of `crop`.
-
-        `strength` in [0, 1] scales the mask. With `idle`, the crop's own picture, the patch's colour is first
-        shifted so that both agree where the mask fades, and where speech changes nothing the anchor stays as
-        it is, at its own resolution.
+        Over the window: `fields` (h, w, 4) mask, how much is taken, from how far right and down in pixels of
+        the frame; `added` (any size, planes), masked already.
         """
-        out = frame.copy()
-        box = self._box(frame, crop)
-        if box.right <= box.left or box.bottom <= box.top:
-            return out
-        mask = self._mask
-        if idle is not None:
-            patch = self._match(patch, idle)
-            mask = mask * _changed(patch, idle)
-        patch = _sharpened(patch)
-        warp = self._warp(crop, box)
-        size = (box.right - box.left, box.bottom - box.top)
-        drawn = cv2.warpAffine(
-            patch, warp, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-        )
-        warped = cv2.warpAffine(mask, warp, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        share: Mask = np.multiply(warped, strength, dtype=np.float32)
-        half = _half(share)
-        luma, *chroma = planes(to_i420(np.asarray(drawn, np.uint8)))
-        out_luma, *out_chroma = planes(out)
-        _blend(out_luma[box.full()], luma, share)
-        for target, source in zip(out_chroma, chroma, strict=True):
-            _blend(target[box.half()], source, half)
-        return out
-
-    def _box(self, frame: Frame, crop: Crop) -> _Box:
-        """The part of the frame under the mask, widened to even corners and cut at the frame's edge."""
-        to_frame = cv2.invertAffineTransform(crop.matrix(self._mask.shape[0]))
-        # Corners are continuous; the matrix counts pixel centres.
-        corners = (self._corners - 0.5) @ to_frame[:, :2].T + to_frame[:, 2] + 0.5
-        height, width = frame.shape[0] * 2 // 3, frame.shape[1]
-        left, top = (math.floor(value / 2) * 2 for value in corners.min(axis=0))
-        right, bottom = (math.ceil(value / 2) * 2 for value in corners.max(axis=0))
-        return _Box(max(left, 0), max(top, 0), min(right, width), min(bottom, height))
-
-    def _warp(self, crop: Crop, box: _Box) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        """From pixel indices of the box to those of the crop."""
-        matrix = crop.matrix(self._mask.shape[0])
-        matrix[:, 2] += matrix[:, :2] @ np.array([box.left, box.top], np.float64)
-        return matrix
-
-    def _match(self, patch: Picture, idle: Picture) -> Picture:
-        wanted, drawn = cv2.mean(idle, self._ring), cv2.mean(patch, self._ring)
-        shift = np.clip(np.subtract(wanted, drawn), -_MAX_SHIFT, _MAX_SHIFT)
-        return np.asarray(cv2.add(patch, shift), np.uint8)
+        left, right = self.left // step, self.right // step
+        to_fields = _between(to_window, step, 1.0)
+        to_added = _between(to_window, step, len(added) / len(fields))
+        across = np.arange(left, right, dtype=np.float32)
+        # In strips, because fresh memory for whole planes costs more than the work on them.
+        for top in range(self.top // step, self.bottom // step, _STRIP):
+            bottom = min(top + _STRIP, self.bottom // step)
+            size, corner = (right - left, bottom - top), (left, top)
+            field = _warped(fields, to_fields, corner, size)
+            more = _warped(added, to_added, corner, size).reshape(size[1], size[0], -1)
+            x = field[..., 2] / step + across
+            y = field[..., 3] / step + np.arange(top, bottom, dtype=np.float32)[:, None]
+            grey = (field[..., 0] - field[..., 1]) * np.float32(NEUTRAL)
+            for number, (target, source) in enumerate(zip(targets, sources, strict=True)):
+                moved = cv2.remap(source, x, y, how, borderMode=cv2.BORDER_REPLICATE)
+                mixed = source[top:bottom, left:right] * (1 - field[..., 0])
+                mixed += moved * field[..., 1]
+                mixed += more[..., number] + grey
+                target[top:bottom, left:right] = cv2.convertScaleAbs(np.maximum(mixed, 0, out=mixed))
 
 
-def _sharpened(patch: Picture) -> Picture:
-    """A mild unsharp mask against the softness of a small network and of growing to the frame's size."""
-    soft = cv2.GaussianBlur(patch, (0, 0), _SHARPEN_SIGMA)
-    return np.asarray(cv2.addWeighted(patch, 1 + _SHARPEN, soft, -_SHARPEN, 0), np.uint8)
+def _between(matrix: _Matrix, step: int, scale: float) -> _Matrix:
+    """An affine map of pixel indices, from planes of every `step`th pixel to pictures `scale` as large."""
+    turn = matrix[:, :2] * scale
+    shift = scale * (matrix[:, 2] + 0.5) - 0.5
+    return np.column_stack([turn * step, shift + turn.sum(axis=1) * ((step - 1) / 2)])
 
 
-def _changed(patch: Picture, idle: Picture) -> Mask:
-    """(S, S) in [0, 1]: 0 where patch and idle picture agree, 1 where they clearly differ, soft between."""
-    difference = cv2.absdiff(patch, idle).max(axis=2).astype(np.float32)
-    reach = round(_CHANGE_REACH * len(patch)) | 1
-    spread = cv2.blur(cv2.dilate(difference, np.ones((5, 5), np.uint8)), (reach, reach))
+def _warped(values: Plane, matrix: _Matrix, corner: tuple[int, int], size: tuple[int, int]) -> Plane:
+    """Values at each pixel of a box of `size` at `corner` of a plane, from which `matrix` leads to them."""
+    shifted = np.column_stack([matrix[:, :2], matrix[:, :2] @ corner + matrix[:, 2]])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(
+        cv2.warpAffine(values, shifted, size, flags=how, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
+
+
+def _window(mask: Mask) -> _Window | None:
+    """What the mask covers, a few pixels wider; None when it is empty."""
+    x, y, width, height = cv2.boundingRect((mask > _VISIBLE).astype(np.uint8))
+    if width == 0:
+        return None
+    columns, rows = (
+        slice(max(0, first // 2 * 2 - 2), min(len(mask), (first + count + 1) // 2 * 2 + 2))
+        for first, count in ((x, width), (y, height))
+    )
+    return _Window(rows, columns)
+
+
+def _seen(mask: Mask, to_window: _Matrix, frame: Frame) -> _Part | None:
+    """The part of the frame under the window's mask, widened to even corners and cut at the frame's edge."""
+    x, y, width, height = cv2.boundingRect((mask > _VISIBLE).astype(np.uint8))
+    if width == 0:
+        return None
+    # A pixel around, because the mask is interpolated; corners are continuous, the matrix counts centres.
+    corners = np.array([(i, j) for i in (x - 1, x + width + 1) for j in (y - 1, y + height + 1)], np.float64)
+    to_frame = cv2.invertAffineTransform(to_window)
+    corners = (corners - 0.5) @ to_frame[:, :2].T + to_frame[:, 2] + 0.5
+    left, top = (max(math.floor(value / 2) * 2, 0) for value in corners.min(axis=0))
+    right, bottom = (math.ceil(value / 2) * 2 for value in corners.max(axis=0))
+    right, bottom = min(right, frame.shape[1]), min(bottom, frame.shape[0] * 2 // 3)
+    return _Part(left, top, right, bottom) if right > left and bottom > top else None
+
+
+def _changed(drawn: Levels, idle: Levels) -> Mask:
+    """(h, w) in [0, 1]: 0 where drawn and idle picture agree, 1 where they clearly differ, soft between."""
+    luma = cv2.dilate(cv2.absdiff(drawn.luma, idle.luma), _NEAR)[::2, ::2]
+    chroma = cv2.absdiff(drawn.chroma, idle.chroma)
+    difference = cv2.dilate(np.maximum(luma, np.maximum(chroma[..., 0], chroma[..., 1])), _NEAR)
+    reach = _CHANGE_REACH // 2 | 1
     low, high = _CHANGE
-    changed: Mask = np.clip((spread - low) / (high - low), 0, 1).astype(np.float32)
-    return changed
-
-
-def _half(share: Mask) -> Mask:
-    """The mask at the chroma planes' size."""
-    size = (share.shape[1] // 2, share.shape[0] // 2)
-    return np.asarray(cv2.resize(share, size, interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _blend(target: Frame, source: Frame, share: Mask) -> None:
-    """target += (source - target) * share, in place."""
-    rest = np.asarray(1 - share, np.float32)
-    target[...] = cv2.blendLinear(np.ascontiguousarray(source), np.ascontiguousarray(target), share, rest)
+    changed = np.clip((cv2.blur(difference, (reach, reach)) - low) / (high - low), 0, 1)
+    return np.asarray(cv2.resize(changed, drawn.luma.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,5 +1,8 @@
 """I420 pictures: uint8 (h * 3 // 2, w), the Y plane over the packed U and V planes; BT.601, limited range."""
 
+from dataclasses import dataclass
+from typing import Final
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +10,18 @@ from numpy.typing import NDArray
 from engine.anchor.crop import Picture
 
 Frame = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+
+NEUTRAL: Final = 128.0
+"""U and V of a grey pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """A picture to reckon with, in levels of 255: `luma` float32 (h, w), `chroma` float32 (h / 2, w / 2, 2)."""
+
+    luma: Plane
+    chroma: Plane
 
 
 def to_i420(rgb: Picture) -> Frame:
@@ -17,6 +32,12 @@ def to_i420(rgb: Picture) -> Frame:
 def to_rgb(frame: Frame) -> Picture:
     """I420 as RGB uint8 (h, w, 3)."""
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_YUV2RGB_I420), dtype=np.uint8)
+
+
+def to_levels(rgb: Picture) -> Levels:
+    """RGB uint8 (h, w, 3) with even sides in the levels of I420."""
+    luma, *chroma = planes(to_i420(rgb))
+    return Levels(luma.astype(np.float32), cv2.merge(chroma).astype(np.float32))
 
 
 def planes(frame: Frame) -> tuple[Frame, Frame, Frame]:
