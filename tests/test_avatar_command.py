@@ -73,7 +73,9 @@ def test_inspect_tells_facts_and_writes_a_sheet(own: Path) -> None:
         assert word in done.stdout
     assert "mei-sheet.jpg" in done.stderr
     assert here() == {"mei-sheet.jpg"}
-    assert cv2.imread("mei-sheet.jpg").shape[1] == WIDTH
+    sheet = cv2.imread("mei-sheet.jpg")
+    assert sheet is not None
+    assert sheet.shape[1] == WIDTH
 
 
 def test_inspect_in_json_with_another_sheet(own: Path, tmp_path: Path) -> None:

@@ -110,10 +110,10 @@ def _nobody(step: str, done: int, of: int) -> None:
 
 
 def _refuse(checks: list[Check], what: str) -> None:
-    first, *more = problems(checks) or [None]
-    if first is not None:
-        others = f" ({len(more)} more: see `koubo avatar validate`)" if more else ""
-        raise AvatarError(f"{what}: {first.sentence}{others}")
+    found = problems(checks)
+    if found:
+        others = f" ({len(found) - 1} more: see `koubo avatar validate`)" if len(found) > 1 else ""
+        raise AvatarError(f"{what}: {found[0].sentence}{others}")
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def _round(avatar: Avatar, columns: int) -> list[Picture]:
     tiles = [
         Tile(before, str(one)),
         Tile(after, str(other)),
-        Tile(np.asarray(cv2.multiply(apart, (_GAIN,) * 4), np.uint8), f"difference x{_GAIN}"),
+        Tile(np.asarray(cv2.convertScaleAbs(apart, alpha=_GAIN), np.uint8), f"difference x{_GAIN}"),
         Tile(_curve(steps, before.shape[:2]), f"steps, up to {max(steps):.2f}"),
     ]
     jump = step(thumbs[one], thumbs[other])
@@ -169,8 +169,8 @@ def _speaking(avatar: Avatar, mouth: MouthRuntime) -> list[Picture]:
     for phoneme in spoken.phonemes:
         words = SHAPES.get(phoneme.label.strip(_STRESS))
         if words is not None:
-            tick = 1 + int((phoneme.start + phoneme.end) / 2 * FRAME_RATE)
-            wanted = {number: text for number, text in wanted.items() if text != words} | {tick: words}
+            middle = 1 + int((phoneme.start + phoneme.end) / 2 * FRAME_RATE)
+            wanted = {number: text for number, text in wanted.items() if text != words} | {middle: words}
     shown: list[tuple[Tick, str]] = []
     for number in range(max(wanted) + 1):
         if number == 1:

@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.anchor.card import CARD, AvatarCard, Clip, read_card
 from engine.anchor.crop import Mask, Picture, extract, outline_mask
+from engine.anchor.footage import forget_footage
 from engine.anchor.matte import Mattes, find_mattes
 from engine.anchor.poses import Poses, find_poses
 from engine.errors import AvatarError, BadMediaError
@@ -297,6 +298,7 @@ def delete(name_or_path: str) -> None:
         # Moved away first: whatever interrupts the removal, no half avatar is left.
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as away:
             folder.rename(Path(away) / folder.name)
+        forget_footage(folder)
     except OSError as error:
         raise AvatarError(
             f"{folder} cannot be removed ({error.strerror}); check that you may write there."

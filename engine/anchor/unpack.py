@@ -42,7 +42,10 @@ _ALLOWED = {
 _FOLDERS = ("clips/", "mouth/")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
-_DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RecursionError)
+_DAMAGES = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError,
+    NotImplementedError, ValueError, OverflowError, RecursionError,
+)  # fmt: skip
 
 
 def unpack(archive: Path, folder: Path, tell: Tell) -> None:

@@ -28,14 +28,20 @@ def manifest_of(entries: Mapping[str, bytes]) -> bytes:
 
 def write_zip(
     path: Path,
-    entries: Mapping[str | zipfile.ZipInfo, bytes],
+    entries: Mapping[str, bytes],
     manifest: bytes | None = None,
+    *,
     method: int = zipfile.ZIP_DEFLATED,
+    modes: Mapping[str, int] | None = None,
 ) -> Path:
-    """A zip of these files, with a manifest that is right for them unless another is given."""
-    named = {entry if isinstance(entry, str) else entry.filename: data for entry, data in entries.items()}
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for entry, content in entries.items():
+    """A zip of these files, with a manifest that is right for them unless another is given.
+
+    `modes`: kind and permissions of some, as Unix has them.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (modes or {}).get(name, 0o100644) << 16
             archive.writestr(entry, content, method)
-        archive.writestr(MANIFEST, manifest_of(named) if manifest is None else manifest)
+        archive.writestr(MANIFEST, manifest_of(entries) if manifest is None else manifest)
     return path

@@ -1,6 +1,7 @@
 """The contact sheet: what is drawn is what the package holds, and damage can be seen on it."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from engine.anchor.card import ANCHOR, MATTE, read_card, write_card
 from engine.anchor.contact_sheet import SHAPES, contact_sheet
 from engine.anchor.crop import Picture
 from engine.anchor.package import Avatar, find_avatar
-from engine.anchor.page import WIDTH
+from engine.anchor.page import WIDTH, Tile, line, strip
 from engine.mouth.openvino_runtime import OpenVinoMouth
 from engine.picture.video import VideoWriter
 from engine.picture.yuv import to_i420
@@ -114,8 +115,12 @@ def test_how_the_idle_clip_goes_round(
             face[:, : 60 if number < FRAMES - 2 else 0] = 250
             video.write(to_i420(face))
     said: list[str] = []
-    drawn = sheets.line
-    monkeypatch.setattr(sheets, "line", lambda text: said.append(text) or drawn(text))
+
+    def heard(text: str) -> Picture:
+        said.append(text)
+        return line(text)
+
+    monkeypatch.setattr(sheets, "line", heard)
     _, row = sheets._round(Avatar.load(package), 6)
     assert says in said[0]
     bright = near(row[:, 2 * WIDTH // 6 + 20 : 3 * WIDTH // 6 - 20], WHITE, 30)
@@ -143,11 +148,13 @@ def test_each_shape_is_in_the_sentence() -> None:
 
 def test_the_mouth_speaks_on_it(avatar: Avatar, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silent as filmed; open in an open vowel."""
-    seen: list[list[sheets.Tile]] = []
-    drawn = sheets.strip
-    monkeypatch.setattr(
-        sheets, "strip", lambda tiles, columns: seen.append(list(tiles)) or drawn(tiles, columns)
-    )
+    seen: list[Sequence[Tile]] = []
+
+    def looked(tiles: Sequence[Tile], columns: int) -> Picture:
+        seen.append(tiles)
+        return strip(tiles, columns)
+
+    monkeypatch.setattr(sheets, "strip", looked)
     sheets._speaking(avatar, FakeMouth())
     said, filmed = seen
     assert [tile.words for tile in said] == ["silent", *(tile.words for tile in said[1:])]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from engine.anchor import package
 from engine.anchor.card import CARD, read_card, write_card
 from engine.anchor.crop import extract
+from engine.anchor.footage import footage_of, remember_footage
 from engine.anchor.package import (
     MASK,
     RESERVED,
@@ -323,6 +325,14 @@ def test_deleting_takes_one_avatar_and_nothing_else(name: str, places: Path) -> 
     assert everything(places) == {path for path in before if path != gone and not path.startswith(f"{gone}/")}
 
 
+def test_what_was_noted_of_its_footage_goes_along(places: Path) -> None:
+    for name in ("mei", "lin"):
+        remember_footage(places / "named" / name, places / f"{name}.mp4")
+    delete("mei")
+    assert footage_of(places / "named" / "mei") is None
+    assert footage_of(places / "named" / "lin") == places / "lin.mp4"
+
+
 def test_deleting_by_path(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     delete(str(places / "named" / "mei"))
     monkeypatch.chdir(find_avatar("yours").parent.parent)
@@ -390,7 +400,7 @@ def test_a_removal_that_breaks_off_leaves_no_half_avatar(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shutil, "rmtree", power_cut)
-    monkeypatch.setattr(package.tempfile, "_rmtree", power_cut, raising=False)
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "_rmtree", power_cut)
     with pytest.raises(KeyboardInterrupt):
         delete("mei")
     assert list_avatars() == ["ada", "yours"]

@@ -69,6 +69,7 @@ def test_a_page_holds_its_parts_in_order() -> None:
 def test_pages_are_written_as_pictures(name: str, tmp_path: Path) -> None:
     write_page(tmp_path / name, plain(RED))
     read = cv2.imread(str(tmp_path / name))
+    assert read is not None
     assert np.abs(read[:, :, ::-1].astype(int) - RED).max() < 6
     assert [path.name for path in tmp_path.iterdir()] == [name]
 

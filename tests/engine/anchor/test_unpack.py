@@ -174,10 +174,8 @@ def unpacking_allows(name: str) -> bool:
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
 def test_links_and_devices(kind: int, tmp_path: Path, folder: Path) -> None:
-    entry = zipfile.ZipInfo("anchor.mp4")
-    entry.external_attr = (kind | 0o777) << 16
-    rest = {name: content for name, content in WHOLE.items() if name != "anchor.mp4"}
-    archive = write_zip(tmp_path / "a.zip", {**rest, entry: b"../neighbour/avatar.json"})
+    entries = {**WHOLE, "anchor.mp4": b"../neighbour/avatar.json"}
+    archive = write_zip(tmp_path / "a.zip", entries, modes={"anchor.mp4": kind | 0o777})
     assert "link or a device" in refusal(archive, folder)
 
 
