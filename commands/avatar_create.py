@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from engine.anchor.survey import Tell
 
 STATEMENT = (
-    "I am the person in this video, or have their permission: a talking presenter may be made of it and shown "
-    "saying words that were never filmed."
+    "I am the person in this video, or have their permission: a talking presenter may be made of it and "
+    "shown saying words that were never filmed."
 )
 RENDERED = "No real person is shown: the character was rendered or drawn."
 
@@ -83,9 +83,11 @@ def create(
     idle = made.idle
     say(
         f"Idle loop: {made.loop_s[0]:.1f} to {made.loop_s[1]:.1f} s of the video, {made.loop}; where it goes "
-        f"round {idle.jump:.1f}, just visible steps being 1."
+        f"round it jumps by {idle.jump:.1f} (1 is just visible). The mouth's square trembles by "
+        f"{made.jitter.tremble:.2f} px and lags by {made.jitter.lag:.2f} px."
     )
-    say(f"Next: koubo serve, then choose {name}; or koubo render --avatar {name} --audio speech.wav.")
+    shown = name if output is None else str(made.folder)
+    say(f"Next: koubo serve, then choose {name}; or koubo render --avatar {shown} --audio speech.wav.")
     typer.echo(made.folder)
 
 

@@ -2,33 +2,34 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from engine.anchor.card import ANCHOR, IDLE, AvatarCard, Clip, ClipKind, Consent, read_card, write_card
-from engine.anchor.checks import Finding, check, problems, usable
-from engine.anchor.crop import LIPS
+from engine.anchor.card import ANCHOR, IDLE, AvatarCard, Clip, Consent, write_card
+from engine.anchor.checks import check, problems, usable
+from engine.anchor.choose_matte import MatteChoice, matte_maker
+from engine.anchor.crop import LIPS, Picture
 from engine.anchor.face_track import FaceTrack, follow_face
-from engine.anchor.loops import MIN_FRAMES, IdleLoop, LoopChoice, at_rest, find_loop
-from engine.anchor.package import check_name
-from engine.anchor.prepare import film_clip, loop_cut
+from engine.anchor.finding import Finding
+from engine.anchor.footage import remember_footage
+from engine.anchor.loops import GOOD_FRAMES, MAX_FRAMES, IdleLoop, LoopChoice, at_rest, find_loop
+from engine.anchor.package import MOUTH, MOUTH_FILES, check_name
+from engine.anchor.prepare import Cut, Retouch, film_clip, loop_cut
 from engine.anchor.resting import Lenders, RestedMouth, find_lenders
-from engine.anchor.survey import Flags, Survey, Tell, survey
+from engine.anchor.survey import Survey, Tell, survey
 from engine.anchor.trackers import open_tracker
 from engine.anchor.walk import Loop
 from engine.errors import AvatarError, FootageError
-from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
+from engine.evaluate.jitter import Jitter, crop_jitter
+from engine.mouth.sheet import read_sheet
 from engine.speech.audio import FRAME_RATE
 
 MAX_BYTES = 600_000_000
 """What the decoded pictures of one clip may take in memory: 7.7 s at 1920x1080, 17 s at 1280x720."""
-
-MatteChoice = Literal["auto", "none"] | Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Order:
     """What is to be made: an avatar `name` in the folder of avatars `output`, from `video`.
 
     `mouth` is the folder of a trained mouth; below `output` it is referred to, from elsewhere it is copied.
-    `title` by language; `loop` which way the idle loop may go round; `matte` for a clear background: made where
-    it can be made well, none, or a grey video of the same length.
+    `title` by language; `loop` which way the idle loop may go round; `matte` for a clear background: made
+    where it can be made well, none, or a grey video of the same length.
     """
 
     video: Path
@@ -56,7 +57,7 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Created:
     """A new avatar in `folder`. `findings` is advice for better footage; `loop_s` from and to which second of
-    it the idle loop was taken, `idle` how it was chosen.
+    it the idle loop was taken, `idle` how it was chosen, `jitter` how calm the mouth's square is in it.
     """
 
     folder: Path
@@ -65,6 +66,18 @@ class Created:
     loop: Loop
     matte: bool
     idle: IdleLoop
+    jitter: Jitter
+
+
+@dataclass(frozen=True, slots=True)
+class Filmed:
+    """A clip that was written, how its face moves, and what is to be said about it."""
+
+    clip: Clip
+    track: FaceTrack
+    jitter: Jitter
+    matte: bool
+    findings: tuple[Finding, ...]
 
 
 def create(order: Order, tell: Tell | None = None) -> Created:
@@ -79,28 +92,23 @@ def create(order: Order, tell: Tell | None = None) -> Created:
     if target.exists():
         raise AvatarError(f"{target} exists already; choose another name or remove it first.")
     crop_size = read_sheet(order.mouth).size
-    surveyed, findings = _look(order.video, order.tracker, say)
+    surveyed, findings = look(order.video, order.tracker, say)
     say("loop", 0, 1)
-    longest = MAX_BYTES * 2 // (3 * surveyed.size[0] * surveyed.size[1])
-    fit = usable(surveyed)
-    idle, lenders = _choose(surveyed, fit, order.loop, longest)
+    idle, lenders = choose_loop(surveyed, order.loop)
     if idle is None:
         raise FootageError([_no_loop(), *findings])
     say("loop", 1, 1)
     with _whole(target) as package:
         template = Clip(IDLE, "idle", ANCHOR, idle.loop, (), (), ())
-        cut = loop_cut(idle)
-        track = follow_face(surveyed, fit, cut.start, idle.last)
-        retouch = RestedMouth(order.video, surveyed, lenders, track, cut.start, say) if lenders else None
-        clip = film_clip(package, template, order.video, surveyed.size, cut, track, retouch=retouch, tell=say)
+        filmed = film(package, template, order.video, surveyed, loop_cut(idle), lenders, order.matte, say)
         say("write", 0, 1)
         card = AvatarCard(
             name=order.name,
             title=order.title or {"en": order.name, "zh": order.name},
             size=surveyed.size,
-            clips=(clip,),
+            clips=(filmed.clip,),
             crop_size=crop_size,
-            mouth_box=_mouth_box(track),
+            mouth_box=_mouth_box(filmed.track),
             mouth=_place_mouth(order.mouth, package),
             model=order.mouth.resolve().name,
             licence=order.licence,
@@ -108,13 +116,15 @@ def create(order: Order, tell: Tell | None = None) -> Created:
             credits=order.credits,
         )
         write_card(package, card)
+    remember_footage(target, order.video)
     say("write", 1, 1)
     loop_s = (idle.first / FRAME_RATE, idle.last / FRAME_RATE)
-    return Created(target, tuple(findings), loop_s, idle.loop, False, idle)
+    advice = (*findings, *filmed.findings)
+    return Created(target, advice, loop_s, idle.loop, filmed.matte, idle, filmed.jitter)
 
 
-def _look(video: Path, tracker: str, tell: Tell) -> tuple[Survey, list[Finding]]:
-    """One reading of the footage and what is to be said about it. Raises FootageError for problems."""
+def look(video: Path, tracker: str, tell: Tell) -> tuple[Survey, list[Finding]]:
+    """One reading of the footage and the advice on it. Raises FootageError when there is a problem."""
     with closing(open_tracker(tracker)) as faces:
         surveyed = survey(video, faces, tell)
     findings = check(surveyed)
@@ -123,33 +133,93 @@ def _look(video: Path, tracker: str, tell: Tell) -> tuple[Survey, list[Finding]]
     return surveyed, findings
 
 
-def _choose(
-    surveyed: Survey, fit: Flags, choice: LoopChoice, longest: int
-) -> tuple[IdleLoop | None, Lenders | None]:
+def choose_loop(surveyed: Survey, choice: LoopChoice = "auto") -> tuple[IdleLoop | None, Lenders | None]:
     """The idle loop, and who lends a closed mouth to it where somebody speaks.
 
-    Four seconds at rest are best, then four seconds of speaking whose mouth can be closed; then two of either.
+    Four seconds at rest are best; then speaking whose mouth can be closed; then whatever rest there is.
     """
+    fit = usable(surveyed)
+    longest = longest_clip(surveyed.size)
     resting = fit & at_rest(surveyed)
-    lenders: Lenders | None = None
-    for shortest in (MIN_FRAMES, MIN_FRAMES // 2):
-        idle = find_loop(surveyed, resting, choice, shortest=shortest, longest=longest)
-        if idle is not None:
-            return idle, None
-        lenders = lenders or find_lenders(surveyed, fit)
-        reached = fit & lenders.reach
-        idle = find_loop(surveyed, reached, choice, shortest=shortest, longest=longest, effort=lenders.effort)
-        if idle is not None:
-            return idle, lenders
-    return None, None
+    idle = find_loop(surveyed, resting, choice, shortest=GOOD_FRAMES, longest=longest)
+    if idle is not None:
+        return idle, None
+    lenders = find_lenders(surveyed, fit)
+    idle = find_loop(surveyed, fit & lenders.reach, choice, longest=longest, effort=lenders.effort)
+    if idle is not None:
+        return idle, lenders
+    return find_loop(surveyed, resting, choice, longest=longest), None
+
+
+def longest_clip(size: tuple[int, int]) -> int:
+    """How many pictures of `size` (width, height) a clip may have."""
+    return MAX_BYTES * 2 // (3 * size[0] * size[1])
+
+
+def film(
+    package: Path,
+    template: Clip,
+    video: Path,
+    surveyed: Survey,
+    cut: Cut,
+    lenders: Lenders | None,
+    matte: MatteChoice,
+    tell: Tell,
+) -> Filmed:
+    """Write one clip into `package`: its mouth at rest where there are `lenders`, its mattes where they are
+    wanted and can be made. Raises NoFaceError, BadMediaError, MissingToolError, AvatarError.
+    """
+    track = follow_face(surveyed, usable(surveyed), cut.start, max(cut.pictures) + 1)
+    rested = RestedMouth(video, surveyed, lenders, track, cut.start, tell) if lenders else None
+    max_side = max(surveyed.size)
+    with matte_maker(matte, video, max_side, min(cut.pictures), max(cut.pictures) + 1) as maker:
+        clip = film_clip(
+            package, template, video, surveyed.size, cut, track,
+            matter=maker.matter, retouch=_both(rested, maker.clean), tell=tell,
+        )  # fmt: skip
+    found = [maker.finding, _mouth_rested() if rested else None, _cut_short(len(clip.crops), surveyed.size)]
+    jitter = crop_jitter(track.crops, track.raw)
+    return Filmed(clip, track, jitter, maker.matter is not None, tuple(f for f in found if f is not None))
+
+
+def _both(rested: Retouch | None, clean: Callable[[Picture], Picture] | None) -> Retouch | None:
+    """Both changes to a picture, one after the other."""
+    if clean is None:
+        return rested
+    if rested is None:
+        return lambda _, picture: clean(picture)
+    return lambda number, picture: clean(rested(number, picture))
 
 
 def _no_loop() -> Finding:
     return Finding(
         "no-loop",
         "problem",
-        "There are no two seconds in one piece in which the face looks at the camera with the mouth at rest, and "
-        "no picture with closed lips to borrow from; sit still and silent for ten seconds at the beginning.",
+        "There are no two seconds in one piece in which the face looks at the camera with the mouth at rest, "
+        "and no picture with closed lips to borrow from; sit still and silent for ten seconds first.",
+    )
+
+
+def _mouth_rested() -> Finding:
+    return Finding(
+        "mouth-rested",
+        "advice",
+        "The idle loop was made of pictures in which you speak, with the mouth closed afterwards; ten silent "
+        "seconds in the video would look more alive.",
+    )
+
+
+def _cut_short(frames: int, size: tuple[int, int]) -> Finding | None:
+    longest = longest_clip(size)
+    if frames < min(longest, MAX_FRAMES) or longest >= MAX_FRAMES:
+        return None
+    seconds = round(frames / FRAME_RATE, 1)
+    return Finding(
+        "loop-cut",
+        "advice",
+        f"The loop is {seconds:.1f} s long, as much as fits into {MAX_BYTES // 10**6} MB of memory at "
+        f"{size[0]}x{size[1]}; 1280x720 allows {longest_clip((1280, 720)) / FRAME_RATE:.0f} s.",
+        {"seconds": seconds},
     )
 
 
@@ -181,12 +251,12 @@ def _place_mouth(mouth: Path, package: Path) -> str:
     root = package.resolve().parents[1]  # the package is still inside its temporary folder
     if root in mouth.resolve().parents:
         return str(Path("..") / mouth.resolve().relative_to(root))
-    (package / "mouth").mkdir()
-    for name in (FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET):
+    (package / MOUTH).mkdir()
+    for name in MOUTH_FILES:
         if not (mouth / name).is_file():
             raise AvatarError(f"The mouth in {mouth} lacks {name}; export it again.")
-        shutil.copyfile(mouth / name, package / "mouth" / name)
-    return "mouth"
+        shutil.copyfile(mouth / name, package / MOUTH / name)
+    return MOUTH
 
 
 def _silent(step: str, done: int, total: int) -> None:

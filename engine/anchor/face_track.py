@@ -26,9 +26,9 @@ _NEAR = 0.03  # misfit that makes a model count a third less
 
 @dataclass(frozen=True, slots=True)
 class FaceTrack:
-    """Of n pictures in a row: `landmarks` float32 (478, 2) each, smoothed over time; `crops` of the face as it
-    is with closed lips; `raw` the same before smoothing; `outlines` float32 (n, 2 * OUTLINE_POINTS), shares of
-    the crop's side; `shares` float32 (n,) in [0, 1], how much of a drawn mouth may be shown.
+    """Of n pictures in a row: `landmarks` float32 (478, 2) each, smoothed over time; `crops` of the face as
+    it is with closed lips; `raw` the same before smoothing; `outlines` float32 (n, 2 * OUTLINE_POINTS),
+    shares of the crop's side; `shares` float32 (n,) in [0, 1], how much of a drawn mouth may be shown.
     """
 
     landmarks: list[Points]

@@ -13,8 +13,11 @@ from engine.anchor.survey import Flags, Floats, Survey
 from engine.anchor.walk import Loop
 from engine.speech.audio import FRAME_RATE
 
-MIN_FRAMES = 4 * FRAME_RATE
-"""A loop has at least this many pictures where the footage allows."""
+MIN_FRAMES = 2 * FRAME_RATE
+"""A loop has at least this many pictures."""
+
+GOOD_FRAMES = 4 * FRAME_RATE
+"""Below, its repeating is seen, so it has to go round much better than a longer one to be chosen."""
 
 MAX_FRAMES = 20 * FRAME_RATE
 """A longer loop would only take memory."""
@@ -34,6 +37,7 @@ _YAW_STEP = 15.0  # degrees, mean over the loop
 _HIDDEN = 8.0  # the mean share of the mouth that a turned face hides
 _BACKWARDS = 0.5  # price of playing the pictures backwards
 _SHORT = 0.4  # for each halving of the longest loop
+_HASTY = 4.0  # for a loop of no length; GOOD_FRAMES cost nothing
 _BLINK = 2.0  # eyes closed at an end
 
 _OPEN_EYES = 0.8  # of what is usual for the person
@@ -206,6 +210,7 @@ def _search(
             + (yaw[last] - yaw[first]) / length / _YAW_STEP
             + _HIDDEN * (hidden[last] - hidden[first]) / length
             + _SHORT * np.log2(MAX_FRAMES / length)
+            + _HASTY * max(0, 1 - length / GOOD_FRAMES)
             + (effort[last] - effort[first]) / length
         )
         if choice != "forward":

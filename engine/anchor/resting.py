@@ -1,4 +1,4 @@
-"""A mouth at rest for footage in which somebody speaks all the time: borrowed from moments when the lips touch."""
+"""A mouth at rest for footage in which somebody speaks all the time: lent by moments when the lips touch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +62,8 @@ class Lenders:
 
 
 def find_lenders(survey: Survey, usable: Flags) -> Lenders:
-    """Pictures of `usable` (n,) with closed lips, neither rounded nor stretched, spread over the directions in
-    which the face looks.
+    """Pictures of `usable` (n,) with closed lips, neither rounded nor stretched, spread over the directions
+    in which the face looks.
     """
     closed = np.flatnonzero(closed_lips(survey) & usable)
     shapes = np.array([_mouth(points) for points in survey.landmarks], np.float32)
@@ -84,8 +84,8 @@ def find_lenders(survey: Survey, usable: Flags) -> Lenders:
 
 
 def _mouth(points: Points | None) -> tuple[float, float]:
-    """How wide the mouth is and how far the lips are apart, over the distance of the eyes' outer corners, which
-    a turned head shortens as it does the mouth.
+    """How wide the mouth is and how far the lips are apart, over the distance of the eyes' outer corners,
+    which a turned head shortens as it does the mouth.
     """
     if points is None:
         return float("nan"), float("nan")
@@ -138,8 +138,8 @@ class RestedMouth:
 
 
 def _silhouette(points: Points, side: float, shape: tuple[int, int]) -> Mask:
-    """float32 `shape` in [0, 1]: the face and the neck right below its chin, without the wall beside them, which
-    a lender's picture shows elsewhere.
+    """float32 `shape` in [0, 1]: the face and the neck right below its chin, without the wall beside them,
+    which a lender's picture shows elsewhere.
     """
     dropped = points[list(_CHIN)] + np.array([0, _DROP * side], np.float32)
     hull = cv2.convexHull(np.concatenate([points[list(_OVAL)], dropped]))
@@ -151,8 +151,8 @@ def _silhouette(points: Points, side: float, shape: tuple[int, int]) -> Mask:
 
 
 def shares_of_lenders(price: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(n, k) for prices (n, k): how much of each lender's mouth each of n pictures in a row shows; rows sum to
-    one and change slowly.
+    """(n, k) for prices (n, k): how much of each lender's mouth each of n pictures in a row shows; rows sum
+    to one and change slowly.
 
     The cheapest way through time is sought, where each change of the lender costs as well.
     """

@@ -17,7 +17,7 @@ _SIGMA = 4.0  # pictures; a share that fell at once would be a switch
 
 
 def mouth_shares(yaw: NDArray[np.float32], pitch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 (n,) in [0, 1] for the angles (n,) of n pictures in a row, degrees; NaN, no face, shows nothing.
+    """float32 (n,) in [0, 1] for the angles (n,) of n pictures in a row, degrees; NaN, no face, shows none.
 
     Smoothed over time, and never above what the angles of a picture alone allow.
     """

@@ -56,7 +56,7 @@ def corners(crop: Crop) -> Corners:
 
 
 def _way(places: Corners) -> Corners:
-    """(n - 2 * _REACH, 4, 2): the middle of the parabola (least squares) through each picture's neighbours."""
+    """(n - 2 * _REACH, 4, 2): the middle of the parabola (least squares) through a picture's neighbours."""
     steps = np.arange(-_REACH, _REACH + 1)
     weights = np.linalg.pinv(np.stack([np.ones_like(steps), steps, steps**2], axis=1))[0]
     windows = np.lib.stride_tricks.sliding_window_view(places, len(steps), axis=0)
