@@ -180,3 +180,22 @@ def test_nothing_is_signed_without_a_certificate(output: Path) -> None:
         sign(output)
     with pytest.raises(KouboError, match="KOUBO_C2PA_KEY"):
         sign(output, "--certificate", "chain.pem")
+
+
+def test_clips_are_asked_for_by_name_and_time(avatar_folder: Path, speech: Path, output: Path) -> None:
+    done = render(avatar_folder, speech, output, "--clip", "idle@0.2", "--clip", "idle@0")
+    assert done.exit_code == 0
+    assert output.is_file()
+
+
+@pytest.mark.parametrize("clip", ["idle", "idle@", "idle@soon", "@", ""])
+def test_a_clip_without_a_time_is_refused(avatar_folder: Path, speech: Path, output: Path, clip: str) -> None:
+    with pytest.raises(KouboError, match=r"wave@3\.5"):
+        render(avatar_folder, speech, output, "--clip", clip)
+    assert not output.exists()
+
+
+def test_a_clip_that_is_not_there_is_refused(avatar_folder: Path, speech: Path, output: Path) -> None:
+    with pytest.raises(KouboError, match="no clip 'wave'; known clips: idle"):
+        render(avatar_folder, speech, output, "--clip", "wave@0.1")
+    assert not output.exists()

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from engine.anchor.package import Avatar
-from engine.errors import BadMediaError
+from engine.errors import AvatarError, BadMediaError
 from engine.picture.label import LabelStyle, label_for
 from engine.picture.video import read_rgb
-from engine.render import render
+from engine.render import Cue, render
 from engine.speech.audio import load_speech
+from tests.engine.clips import HELLO, NOD, make_clips_avatar
 from tests.fakes import FakeMouth, speech_like, write_sound
 
 
@@ -89,3 +90,37 @@ def test_metadata_comes_into_the_file(avatar: Avatar, tmp_path: Path) -> None:
     render(avatar, tmp_path / "speech.wav", output, mouth=FakeMouth(), metadata={"AIGC": "{}"})
     with av.open(str(output)) as container:
         assert container.metadata["AIGC"] == "{}"
+
+
+def test_clips_are_shown_when_they_are_asked_for(tmp_path: Path) -> None:
+    clips = Avatar.load(make_clips_avatar(tmp_path))
+    write_sound(tmp_path / "speech.wav", np.zeros(6 * 16000, np.float32), 16000)
+    films = {}
+    for name, cues in {"still": [], "both": [Cue(HELLO, 4.0), Cue(NOD, 1.0)]}.items():
+        render(clips, tmp_path / "speech.wav", tmp_path / "out.mp4", mouth=FakeMouth(), cues=cues, label=None)
+        films[name] = [picture.astype(int) for picture in read_rgb(tmp_path / "out.mp4")]
+    changed = np.array([np.abs(a - b).mean() for a, b in zip(films["still"], films["both"], strict=True)])
+    nod, hello = changed[35:55], changed[112:122]
+    assert changed[:25].max() < 0.3
+    assert nod.min() > 1
+    assert hello.min() > 1
+
+
+@pytest.mark.parametrize(
+    ("cue", "sentence"),
+    [
+        (Cue("dance", 0.1), "no clip 'dance'; known clips: idle"),
+        (Cue("idle", 2.0), r"at 2 s, the sound lasts 1\.0 s"),
+        (Cue("idle", -1.0), "give a time within it"),
+        (Cue("idle", float("nan")), "give a time within it"),
+    ],
+)
+def test_a_clip_that_cannot_be_shown_is_refused_before_any_work(
+    avatar: Avatar, tmp_path: Path, cue: Cue, sentence: str
+) -> None:
+    write_sound(tmp_path / "speech.wav", speech_like(1.0), 16000)
+    mouth = FakeMouth()
+    with pytest.raises(AvatarError, match=sentence):
+        render(avatar, tmp_path / "speech.wav", tmp_path / "out.mp4", mouth=mouth, cues=[Cue("idle", 0), cue])
+    assert [path.name for path in tmp_path.iterdir()] == ["speech.wav"]
+    assert mouth.encoded == 0
