@@ -59,6 +59,9 @@ SLOW = 20.0
 JUMP = 0.25
 """Step of the square in one picture, in its sides, that no head makes: a cut. Lively talk stays below 0.1."""
 
+TILTED = 45.0
+"""Degrees: a face that leans further lies on its side, as in a film whose turn got lost on the way."""
+
 BORDER = 0.15
 """Share of the square's side that may lie outside of the picture: room for the dropping jaw."""
 
@@ -80,6 +83,7 @@ class _Seen:
     small: Flags
     cut_off: Flags
     turned: Flags
+    tilted: Flags
     dark: Flags
     glaring: Flags
     shapeless: Flags
@@ -92,8 +96,8 @@ class _Seen:
     def unfit(self) -> Flags:
         """None of it can be used."""
         return np.asarray(
-            self.lost | self.crowded | self.small | self.cut_off | self.turned | self.dark | self.glaring
-            | self.shapeless | self.covered | self.jumps
+            self.lost | self.crowded | self.small | self.cut_off | self.turned | self.tilted | self.dark
+            | self.glaring | self.shapeless | self.covered | self.jumps
         )  # fmt: skip
 
 
@@ -167,6 +171,9 @@ def _framing(seen: _Seen) -> list[Finding]:
             seen.turned,
             "The head is turned so far away {where} that no mouth can be drawn; look into the camera.",
             FRAME_RATE,
+        ),
+        _spell(
+            "sideways", seen.tilted, "The face lies on its side {where}; turn the video upright.", _MOMENT
         ),
     ]
     if median < SMALL_FACE:
@@ -249,7 +256,7 @@ def _file(survey: Survey) -> list[Finding]:
     if not (np.nan_to_num(survey.loudness, nan=-100.0) > SILENCE).any():
         sentence = "The video has no sound, which only the training of a mouth of one's own needs."
         found.append(Finding("no-sound", "advice", sentence))
-    if survey.damage is not None or seconds < min(source.duration_s, MAX_SECONDS) - 2:
+    if survey.damage is not None or seconds < 0.9 * min(source.duration_s, MAX_SECONDS) - 0.2:
         sentence = f"The file breaks off after {seconds:.1f} s; send it again if it should be longer."
         found.append(Finding("broken-off", "advice", sentence, {"at": round(seconds, 1)}, seconds))
     return found
@@ -264,6 +271,7 @@ def _look(survey: Survey) -> _Seen:
     )
     inside = [points is None or _is_inside(points, survey.size) for points in survey.landmarks]
     light = np.where(lost, 128, survey.brightness)
+    limit = np.radians(TILTED)
     angles = np.maximum(np.abs(np.nan_to_num(survey.yaw)), np.abs(np.nan_to_num(survey.pitch)))
     return _Seen(
         lost=lost,
@@ -271,6 +279,7 @@ def _look(survey: Survey) -> _Seen:
         small=np.nan_to_num(sizes, nan=MIN_FACE) < MIN_FACE,
         cut_off=~np.array(inside, np.bool_),
         turned=np.asarray(angles > TURNED),
+        tilted=np.array([square is not None and abs(square.angle) > limit for square in squares], np.bool_),
         dark=np.asarray(light < DARK),
         glaring=np.asarray(light > GLARING),
         shapeless=np.nan_to_num(survey.sharpness, nan=SOFT) < SHAPELESS,
