@@ -224,4 +224,5 @@ def avatar_delete(
 
 
 app.command("create")(avatar_create.create)
+app.command("add-clip")(avatar_create.add_clip)
 app.command("train")(avatar_train.train)

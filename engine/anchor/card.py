@@ -25,7 +25,7 @@ ClipKind = Literal["idle", "talking", "greeting", "gesture"]
 Shown = Literal["person", "rendered"]
 
 _ROW = re.compile(r"\[\n[\s\d.,e+-]*\]")
-_CLIP_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+CLIP_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _MAX_SIDE = 4096
 _MAX_CLIPS = 32
 _MAX_FRAMES = 10 * 60 * FRAME_RATE
@@ -250,7 +250,7 @@ def _parse(fields: dict[str, Any]) -> AvatarCard:
 
 def _clip(fields: dict[str, Any]) -> Clip:
     name = _text(fields, "name")
-    if not _CLIP_NAME.fullmatch(name):
+    if not CLIP_NAME.fullmatch(name):
         raise ValueError(f"a clip is called {name!r}, not lower-case letters, digits and hyphens")
     file = _text(fields, "file")
     if file not in (ANCHOR, f"clips/{name}.mp4"):

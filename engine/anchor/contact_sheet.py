@@ -103,7 +103,7 @@ def _drawn(avatar: Avatar, number: int) -> Tile:
     corners = np.array([(0, 0), (size, 0), (size, size), (0, size)], np.float64) - 0.5
     half = (avatar.mask(number) > 0.5).astype(np.uint8)
     edges, _ = cv2.findContours(half, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    thick = max(1, round(card.size[0] / 360))
+    thick = max(2, round(card.size[0] / 240))
     for points, colour in ((corners, _SQUARE), *((edge.reshape(-1, 2), _MASK) for edge in edges)):
         placed = points @ back[:, :2].T + back[:, 2]
         cv2.polylines(picture, [np.rint(placed * 16).astype(np.int32)], True, colour, thick, cv2.LINE_AA, 4)
@@ -186,6 +186,10 @@ def _speaking(avatar: Avatar, mouth: MouthRuntime) -> list[Picture]:
 
 
 def _close(avatar: Avatar, tick: Tick, picture: Picture) -> Picture:
-    """The face around the mouth, upright."""
+    """The face around the mouth, upright; blank beyond the picture."""
     crop = avatar.card.crops[tick.frame]
-    return extract(picture, replace(crop, size=crop.size * _AROUND), _FACE)
+    crop = replace(crop, size=crop.size * _AROUND)
+    close = extract(picture, crop, _FACE)
+    inside = np.ones(picture.shape[:2], np.uint8)
+    close[cv2.warpAffine(inside, crop.matrix(_FACE), (_FACE, _FACE), flags=cv2.INTER_NEAREST) == 0] = _PLOT
+    return close

@@ -26,6 +26,7 @@ from engine.picture.yuv import Frame, to_rgb
 Where = Literal["shipped", "yours", "KOUBO_AVATARS", "elsewhere"]
 
 MASK = "mask.png"
+_MASKS = 512  # of an avatar kept at once, 19 MB of 192 pixels square
 MOUTH = "mouth"
 MOUTH_FILES = (FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET)
 
@@ -63,6 +64,7 @@ class Avatar:
         self._one_mask = one_mask
         self._frames = frames
         self._faces: dict[int, Picture] = {}
+        self._masks: dict[int, Picture] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -112,8 +114,16 @@ class Avatar:
         """What the mouth is pasted with in frame `index`: float32 (crop_size, crop_size) in [0, 1]."""
         if self._one_mask is not None:
             return self._one_mask
-        outline = np.array(self.card.outlines[index], np.float32).reshape(-1, 2)
-        return outline_mask(outline, self.crop_size)
+        with self._lock:
+            held = self._masks.get(index)
+        if held is None:
+            outline = np.array(self.card.outlines[index], np.float32).reshape(-1, 2)
+            held = np.rint(outline_mask(outline, self.crop_size) * 255).astype(np.uint8)
+            with self._lock:
+                self._masks[index] = held
+                if len(self._masks) > _MASKS:
+                    del self._masks[next(iter(self._masks))]
+        return held.astype(np.float32) / np.float32(255)
 
     def face(self, index: int) -> Picture:
         """The mouth's crop of frame `index`, RGB uint8 (crop_size, crop_size, 3); shared, so read-only."""

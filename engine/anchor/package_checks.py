@@ -73,7 +73,7 @@ def check_memory(card: AvatarCard) -> Check:
     """What its decoded pictures take."""
     width, height = card.size
     needed = width * height * 3 // 2 * card.frames
-    sentence = f"Its {card.frames} pictures of {width}x{height} take {needed / 1e9:.1f} GB of memory"
+    sentence = f"Its {card.frames} pictures of {width}x{height} take {needed / 1e6:,.0f} MB of memory"
     if needed > _MOST_BYTES:
         return Check("memory", "problem", f"{sentence}; use shorter clips or smaller pictures.")
     if needed > _MANY_BYTES:

@@ -19,8 +19,8 @@ _LINE = 26
 _LABEL = 24
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SMALL, _LARGE = 0.5, 0.8
-_QUALITY = 88
-_SUFFIXES = (".jpg", ".jpeg", ".png")
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88]
+_OPTIONS: dict[str, list[int]] = {".jpg": _JPEG, ".jpeg": _JPEG, ".png": []}
 
 Colour = tuple[int, int, int]
 
@@ -55,9 +55,10 @@ def page(parts: Sequence[Picture]) -> Picture:
 
 def write_page(path: Path, picture: Picture) -> None:
     """Write a picture as JPEG or PNG, by the suffix, whole or not at all. Raises BadMediaError."""
-    if path.suffix.lower() not in _SUFFIXES:
+    options = _OPTIONS.get(path.suffix.lower())
+    if options is None:
         raise BadMediaError(f"{path.name} is no name of a picture; end it in .jpg or .png.")
-    _, encoded = cv2.imencode(path.suffix.lower(), picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    _, encoded = cv2.imencode(path.suffix.lower(), picture[:, :, ::-1], options)
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(encoded.tobytes())

@@ -15,6 +15,8 @@ from engine.anchor.contact_sheet import SHAPES, contact_sheet
 from engine.anchor.crop import Picture
 from engine.anchor.package import Avatar, find_avatar
 from engine.anchor.page import WIDTH, Tile, line, strip
+from engine.live import LiveAvatar
+from engine.mouth.features import AnchorFeatures
 from engine.mouth.openvino_runtime import OpenVinoMouth
 from engine.picture.video import VideoWriter
 from engine.picture.yuv import to_i420
@@ -46,16 +48,16 @@ def test_a_whole_page(avatar: Avatar) -> None:
 
 
 def test_the_square_is_drawn_where_the_crop_lies(avatar: Avatar) -> None:
-    tile = sheets._drawn(avatar, 4)
-    changed = (tile.picture != avatar.rgb(4)).any(axis=2)
-    crop = avatar.card.crops[4]
+    tile = sheets._drawn(avatar, 0)
+    changed = (tile.picture != avatar.rgb(0)).any(axis=2)
+    crop = avatar.card.crops[0]
     rows, columns = np.nonzero(changed)
     half = crop.size / 2
     assert columns.min() == pytest.approx(crop.cx - half, abs=3)
     assert columns.max() == pytest.approx(crop.cx + half, abs=3)
     assert rows.min() == pytest.approx(crop.cy - half, abs=3)
-    assert tile.words == "4   mouth 100%"
-    assert avatar.rgb(4) is not tile.picture
+    assert tile.words == "0   mouth 100%"
+    assert avatar.rgb(0) is not tile.picture
 
 
 def test_the_mask_is_drawn_where_it_is_half(avatar: Avatar) -> None:
@@ -165,6 +167,21 @@ def test_the_mouth_speaks_on_it(avatar: Avatar, monkeypatch: pytest.MonkeyPatch)
     }
     assert apart["silent"] == 0
     assert apart["ah"] > 0.3
+
+
+def test_what_lies_beyond_the_picture_is_blank(avatar: Avatar) -> None:
+    """Not smeared, as the mouth sees it: a person would take that for damage."""
+    tick = LiveAvatar(avatar, AnchorFeatures(avatar, FakeMouth()), FakeMouth()).tick()
+    crop = avatar.card.crops[0]
+    far = replace(crop, cx=0.0)
+    card = replace(avatar.card, clips=(replace(avatar.card.idle, crops=(far,) * FRAMES),))
+    moved = Avatar(avatar.folder, card, [avatar.frame(k) for k in range(FRAMES)], None, avatar.mouth)
+    close = sheets._close(moved, tick, avatar.rgb(0))
+    half = close.shape[1] // 2
+    assert (close[:, : half - 4] == close[0, 0]).all()
+    assert (
+        near(close[:, half + 4 :], tuple(int(value) for value in close[0, 0]), 2) < 0.2 * close[..., 0].size
+    )
 
 
 def test_one_frame_is_enough(package: Path) -> None:

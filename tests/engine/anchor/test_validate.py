@@ -241,7 +241,7 @@ def test_what_would_fill_the_memory_is_not_read(package: Path) -> None:
     write_card(package, replace(read_card(package), size=(4096, 4096), clips=(many,)))
     checks = found(package)
     assert checks["memory"].verdict == "problem"
-    assert "377" in checks["memory"].sentence
+    assert "377,487 MB" in checks["memory"].sentence
     assert "clip" not in checks
 
 
