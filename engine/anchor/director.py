@@ -186,9 +186,8 @@ class Director:
         leaving = self._poses[shown.frames][shown.places(self._step + np.arange(wait + LONGEST_FADE))]
         apart = squared_distances(leaving, self._poses[coming.frames])
         entries = np.arange(len(coming) if coming.lasts else 1)
-        steps = range(LONGEST_FADE)
-        costs = sum(apart[k : k + wait + 1, coming.places(entries + k)] for k in steps) / LONGEST_FADE
-        costs = costs + _HASTE * np.arange(wait + 1)[:, None]
+        fades = [apart[k : k + wait + 1, coming.places(entries + k)] for k in range(LONGEST_FADE)]
+        costs = np.mean(fades, axis=0) + _HASTE * np.arange(wait + 1)[:, None]
         later, entry = np.unravel_index(int(costs.argmin()), costs.shape)
         distance = float(np.sqrt(costs[later, entry]))
         ticks = round(float(np.interp(distance, (_NEAR, _FAR), (_SHORTEST_FADE, LONGEST_FADE))))

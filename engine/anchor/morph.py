@@ -26,9 +26,7 @@ class Morph:
         """Find the flow between two I420 frames; some milliseconds."""
         one, other = _small(start), _small(end)
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        still = np.zeros((*one.shape, 2), np.float32)
-        self._there = _calm(search.calc(one, other, still.copy()))
-        self._back = _calm(search.calc(other, one, still))
+        self._there, self._back = _find(search, one, other), _find(search, other, one)
 
     def mix(self, start: Frame, end: Frame, share: float) -> Frame:
         """The I420 picture `share` in [0, 1] of the way from `start` to `end`: the frames themselves, or with
@@ -43,8 +41,8 @@ class Morph:
     def mix_plane(self, start: Plane, end: Plane, share: float, *, sharp: bool = False) -> Plane:
         """The same for uint8 (h, w) that belong to the frames, such as their mattes; `sharp` for luma."""
         # Near the start the flow is taken where the start has it, near the end where the end has it.
-        flow = (1 - share) * self._there - share * self._back
-        first, second = _moved(start, -share * flow, sharp), _moved(end, (1 - share) * flow, sharp)
+        flow = np.asarray((1 - share) * self._there - share * self._back, np.float32)
+        first, second = _moved(start, flow, -share, sharp), _moved(end, flow, 1 - share, sharp)
         return np.asarray(cv2.addWeighted(first, 1 - share, second, share, 0), np.uint8)
 
 
@@ -55,16 +53,19 @@ def _small(frame: Frame) -> Plane:
     return np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _calm(flow: _Flow) -> _Flow:
+def _find(search: cv2.DISOpticalFlow, start: Plane, end: Plane) -> _Flow:
+    """float32 (h, w, 2): where each pixel of `start` lies in `end`, from where it is."""
+    flow = search.calc(start, end, np.zeros((*start.shape, 2), np.float32))
     return np.asarray(cv2.GaussianBlur(flow, (0, 0), _CALM), np.float32)
 
 
-def _moved(plane: Plane, way: _Flow, sharp: bool) -> Plane:
-    """`plane` with each pixel fetched from `way` (in pixels of the flow's size) beside it."""
-    (height, width), (high, wide) = plane.shape, way.shape[:2]
+def _moved(plane: Plane, flow: _Flow, part: float, sharp: bool) -> Plane:
+    """`plane` with each pixel fetched from a `part` of the flow beside it."""
+    height, width = plane.shape
+    scales = (part * width / flow.shape[1], part * height / flow.shape[0])
     right, down = (
-        cv2.resize(np.ascontiguousarray(part, np.float32), (width, height))
-        for part in (way[..., 0] * (width / wide), way[..., 1] * (height / high))
+        cv2.resize(np.multiply(flow[..., axis], scale, dtype=np.float32), (width, height))
+        for axis, scale in enumerate(scales)
     )
     how = cv2.INTER_CUBIC if sharp and plane.size <= _SHARP_PIXELS else cv2.INTER_LINEAR
     flags = how | cv2.WARP_RELATIVE_MAP

@@ -32,7 +32,7 @@ def find_poses(card: AvatarCard, frames: Sequence[Frame]) -> Poses:
     thumbs = np.stack([_thumb(frame) for frame in frames]) * (_THUMB_WEIGHT / _THUMB)
     eyes = np.stack([_eyes(*pair) for pair in zip(frames, card.crops, strict=True)])
     eyes *= _EYES_WEIGHT / np.sqrt(eyes.shape[1])
-    return np.concatenate([shapes, thumbs, eyes], axis=1, dtype=np.float32)
+    return np.asarray(np.concatenate([shapes, thumbs, eyes], axis=1), np.float32)
 
 
 def squared_distances(some: Poses, others: Poses) -> NDArray[np.float32]:
@@ -41,7 +41,7 @@ def squared_distances(some: Poses, others: Poses) -> NDArray[np.float32]:
     middle = others.mean(axis=0)
     some, others = some - middle, others - middle
     squares = (some**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)
-    return np.maximum(squares - 2 * some @ others.T, 0, dtype=np.float32)
+    return np.asarray(np.maximum(squares - 2 * some @ others.T, 0), np.float32)
 
 
 def _points(card: AvatarCard) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def _thumb(frame: Frame) -> NDArray[np.float32]:
     luma = planes(frame)[0]
     step = max(1, min(luma.shape) // (4 * _THUMB))
     small = cv2.resize(luma[::step, ::step], (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
-    return small.ravel().astype(np.float32) / 255
+    return np.asarray(small.ravel() / np.float32(255), np.float32)
 
 
 def _eyes(frame: Frame, crop: Crop) -> NDArray[np.float32]:
@@ -75,4 +75,5 @@ def _eyes(frame: Frame, crop: Crop) -> NDArray[np.float32]:
     matrix = crop.matrix(round(fine * _EYES_SIDE))
     matrix[:, 2] -= np.multiply(_EYES, fine * _EYES_SIDE)
     strip = cv2.warpAffine(planes(frame)[0], matrix, (fine * width, fine * height))
-    return cv2.resize(strip, _EYES_SIZE, interpolation=cv2.INTER_AREA).ravel().astype(np.float32) / 255
+    small = cv2.resize(strip, _EYES_SIZE, interpolation=cv2.INTER_AREA)
+    return np.asarray(small.ravel() / np.float32(255), np.float32)

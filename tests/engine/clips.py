@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.anchor.card import Clip, ClipKind, read_card, write_card
 from engine.anchor.crop import Picture, crop_from_landmarks, mouth_outline
+from engine.anchor.walk import Loop
 from engine.mouth.runtime import Features
 from engine.picture.video import VideoWriter
 from engine.picture.yuv import to_i420
@@ -41,7 +42,7 @@ def make_clips_avatar(folder: Path, name: str = "clips") -> Path:
     for clip_name, way in ways.items():
         file = "anchor.mp4" if clip_name == "idle" else f"clips/{clip_name}.mp4"
         (package / file).parent.mkdir(exist_ok=True)
-        loop = "pingpong" if clip_name in ("idle", TALKING) else "once"
+        loop: Loop = "pingpong" if clip_name in ("idle", TALKING) else "once"
         clips.append(_write(package, Clip(clip_name, kinds[clip_name], file, loop, (), (), ()), way))
     away = np.clip(np.abs(np.linspace(-1, 1, 50)) * 3 - 1, 0, 1)
     clips[-1] = replace(clips[-1], shares=tuple(float(share) for share in away))

@@ -24,7 +24,7 @@ def scene(x: float, y: float = 120.0, bright: int = 0) -> Picture:
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
     cv2.circle(mask, (round(16 * x), round(16 * y)), 16 * 50, 1.0, -1, cv2.LINE_AA, 4)
     mixed = wall + (skin.astype(np.float32) - wall) * mask[..., None]
-    return np.clip(mixed + bright, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(mixed + bright, 0, 255), np.uint8)
 
 
 def frame(x: float, y: float = 120.0, bright: int = 0) -> Frame:
