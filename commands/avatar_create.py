@@ -13,7 +13,8 @@ from engine.errors import FootageError, KouboError
 
 if TYPE_CHECKING:
     from engine.anchor.card import Consent
-    from engine.anchor.checks import Finding
+    from engine.anchor.choose_matte import MatteChoice
+    from engine.anchor.finding import Finding
     from engine.anchor.survey import Tell
 
 STATEMENT = (
@@ -75,9 +76,9 @@ def create(
         video, name, output or own_avatars(), mouth or shipped_mouth("lite192"),
         ask_consent(consent_by, i_have_consent, rendered),
         title={"en": title or name, "zh": title_zh or title or name}, licence=licence, credits=credits,
-        loop=loop, matte=matte if matte in ("auto", "none") else Path(matte), tracker=tracker,
+        loop=loop, matte=_matte(matte), tracker=tracker,
     )  # fmt: skip
-    with _footage(video), steps() as tell:
+    with _footage(video, "presenter"), steps() as tell:
         made = make(order, tell)
     _list(made.findings)
     idle = made.idle
@@ -87,8 +88,32 @@ def create(
         f"{made.jitter.tremble:.2f} px and lags by {made.jitter.lag:.2f} px."
     )
     shown = name if output is None else str(made.folder)
-    say(f"Next: koubo serve, then choose {name}; or koubo render --avatar {shown} --audio speech.wav.")
+    say(f"Next: koubo avatar inspect {shown}, then koubo serve and choose {name}.")
     typer.echo(made.folder)
+
+
+def add_clip(
+    name: Annotated[str, typer.Argument(help="The presenter.")],
+    video: Annotated[Path, typer.Argument(help="A video of the same person, filmed as the presenter was.")],
+    clip_name: Annotated[str, typer.Option(help="Name of the clip, such as wave.")],
+    kind: Annotated[str, typer.Option(help="gesture, greeting or talking.")] = "gesture",
+    matte: Annotated[str, typer.Option(help="auto, or a grey video, white where the person is.")] = "auto",
+    tracker: Annotated[str, typer.Option(help="mediapipe or face-alignment.")] = "mediapipe",
+) -> None:
+    """Add a gesture, a greeting or another posture to a presenter."""
+    from engine.anchor.add_clip import add_clip as add
+    from engine.anchor.package import find_avatar, where
+
+    if kind not in ("gesture", "greeting", "talking"):
+        raise KouboError(f"There is no kind of clip called {kind}; choose gesture, greeting or talking.")
+    folder = find_avatar(name)
+    if where(folder) == "shipped":
+        raise KouboError(f"{name} came with Koubo and stays as it is; create a presenter of your own.")
+    with _footage(video, "clip"), steps() as tell:
+        added = add(folder, video, clip_name, kind, matte=_matte(matte), tracker=tracker, tell=tell)
+    _list(added.findings)
+    say(f"{clip_name}: {added.taken_s[0]:.1f} to {added.taken_s[1]:.1f} s of the video, {added.clip.loop}.")
+    typer.echo(folder / added.clip.file)
 
 
 def ask_consent(by: str, agreed: bool, rendered: str) -> "Consent":
@@ -111,15 +136,21 @@ def ask_consent(by: str, agreed: bool, rendered: str) -> "Consent":
     return Consent("person", name, STATEMENT, today)
 
 
+def _matte(choice: str) -> "MatteChoice":
+    if choice == "auto" or choice == "none":
+        return choice
+    return Path(choice)
+
+
 @contextmanager
-def _footage(video: Path) -> Iterator[None]:
-    """Shows what is wrong with footage as a list."""
+def _footage(video: Path, what: str) -> Iterator[None]:
+    """Shows what is wrong with footage as a list; `what` could not be made of it."""
     try:
         yield
     except FootageError as error:
         _list(error.findings)
         raise KouboError(
-            f"No presenter was made of {video.name}; see what is marked {_MARKS['problem']}."
+            f"No {what} was made of {video.name}; see what is marked {_MARKS['problem']}."
         ) from error
 
 

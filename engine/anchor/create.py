@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from engine.anchor.walk import Loop
 from engine.errors import AvatarError, FootageError
 from engine.evaluate.jitter import Jitter, crop_jitter
 from engine.mouth.sheet import read_sheet
+from engine.picture.fit import Size
 from engine.speech.audio import FRAME_RATE
 
 MAX_BYTES = 600_000_000
@@ -86,7 +87,7 @@ def create(order: Order, tell: Tell | None = None) -> Created:
     Raises FootageError with all findings when the footage is unfit, BadMediaError when there is none,
     AvatarError for a bad or taken name or an unusable mouth; then nothing is left behind.
     """
-    say = tell or _silent
+    say = tell or silent
     check_name(order.name)
     target = order.output / order.name
     if target.exists():
@@ -96,9 +97,9 @@ def create(order: Order, tell: Tell | None = None) -> Created:
     say("loop", 0, 1)
     idle, lenders = choose_loop(surveyed, order.loop)
     if idle is None:
-        raise FootageError([_no_loop(), *findings])
+        raise FootageError([no_loop(), *findings])
     say("loop", 1, 1)
-    with _whole(target) as package:
+    with whole(target) as package:
         template = Clip(IDLE, "idle", ANCHOR, idle.loop, (), (), ())
         filmed = film(package, template, order.video, surveyed, loop_cut(idle), lenders, order.matte, say)
         say("write", 0, 1)
@@ -123,11 +124,15 @@ def create(order: Order, tell: Tell | None = None) -> Created:
     return Created(target, advice, loop_s, idle.loop, filmed.matte, idle, filmed.jitter)
 
 
-def look(video: Path, tracker: str, tell: Tell) -> tuple[Survey, list[Finding]]:
-    """One reading of the footage and the advice on it. Raises FootageError when there is a problem."""
+def look(
+    video: Path, tracker: str, tell: Tell, *, forgive: Sequence[str] = ()
+) -> tuple[Survey, list[Finding]]:
+    """One reading of the footage and the advice on it, but for the codes in `forgive`. Raises FootageError
+    when there is a problem.
+    """
     with closing(open_tracker(tracker)) as faces:
         surveyed = survey(video, faces, tell)
-    findings = check(surveyed)
+    findings = [finding for finding in check(surveyed) if finding.code not in forgive]
     if problems(findings):
         raise FootageError(findings)
     return surveyed, findings
@@ -151,7 +156,7 @@ def choose_loop(surveyed: Survey, choice: LoopChoice = "auto") -> tuple[IdleLoop
     return find_loop(surveyed, resting, choice, longest=longest), None
 
 
-def longest_clip(size: tuple[int, int]) -> int:
+def longest_clip(size: Size) -> int:
     """How many pictures of `size` (width, height) a clip may have."""
     return MAX_BYTES * 2 // (3 * size[0] * size[1])
 
@@ -165,9 +170,13 @@ def film(
     lenders: Lenders | None,
     matte: MatteChoice,
     tell: Tell,
+    *,
+    canvas: Size | None = None,
 ) -> Filmed:
-    """Write one clip into `package`: its mouth at rest where there are `lenders`, its mattes where they are
-    wanted and can be made. Raises NoFaceError, BadMediaError, MissingToolError, AvatarError.
+    """Write one clip into `package`, scaled into `canvas` where it is given: its mouth at rest where there
+    are `lenders`, its mattes where they are wanted and can be made.
+
+    Raises NoFaceError, BadMediaError, MissingToolError, AvatarError.
     """
     track = follow_face(surveyed, usable(surveyed), cut.start, max(cut.pictures) + 1)
     rested = RestedMouth(video, surveyed, lenders, track, cut.start, tell) if lenders else None
@@ -175,7 +184,7 @@ def film(
     with matte_maker(matte, video, max_side, min(cut.pictures), max(cut.pictures) + 1) as maker:
         clip = film_clip(
             package, template, video, surveyed.size, cut, track,
-            matter=maker.matter, retouch=_both(rested, maker.clean), tell=tell,
+            canvas=canvas, matter=maker.matter, retouch=_both(rested, maker.clean), tell=tell,
         )  # fmt: skip
     found = [maker.finding, _mouth_rested() if rested else None, _cut_short(len(clip.crops), surveyed.size)]
     jitter = crop_jitter(track.crops, track.raw)
@@ -191,7 +200,8 @@ def _both(rested: Retouch | None, clean: Callable[[Picture], Picture] | None) ->
     return lambda number, picture: clean(rested(number, picture))
 
 
-def _no_loop() -> Finding:
+def no_loop() -> Finding:
+    """What is said of footage in which no idle loop can be found."""
     return Finding(
         "no-loop",
         "problem",
@@ -209,7 +219,7 @@ def _mouth_rested() -> Finding:
     )
 
 
-def _cut_short(frames: int, size: tuple[int, int]) -> Finding | None:
+def _cut_short(frames: int, size: Size) -> Finding | None:
     longest = longest_clip(size)
     if frames < min(longest, MAX_FRAMES) or longest >= MAX_FRAMES:
         return None
@@ -224,7 +234,7 @@ def _cut_short(frames: int, size: tuple[int, int]) -> Finding | None:
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[Path]:
+def whole(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its place when the block ends well, and vanishes otherwise."""
     created = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -259,5 +269,5 @@ def _place_mouth(mouth: Path, package: Path) -> str:
     return MOUTH
 
 
-def _silent(step: str, done: int, total: int) -> None:
-    pass
+def silent(step: str, done: int, total: int) -> None:
+    """A `tell` that tells nobody."""

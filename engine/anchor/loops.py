@@ -44,6 +44,7 @@ _OPEN_EYES = 0.8  # of what is usual for the person
 _CLOSED_LIPS = 0.03  # distance of the inner lips over the distance from the eyes to the chin
 _STILL_LIPS = 0.012  # standard deviation of that distance within a second: lips parted but at rest
 _JAW_ROOM = 0.06  # jawOpen above the person's own lowest that still counts as closed
+_STILL_JAW_ROOM = 0.12  # the same where the lips are still: trackers err by as much on some faces
 _SMALL = 16
 
 _EYES = (33, 133, 362, 263)
@@ -120,7 +121,7 @@ def closed_lips(survey: Survey) -> Flags:
     """(n,): the lips touch."""
     gap = _gaps(survey.landmarks)
     with np.errstate(invalid="ignore"):
-        return np.asarray((gap < _CLOSED_LIPS) & _low_jaw(survey), np.bool_)
+        return np.asarray((gap < _CLOSED_LIPS) & _low_jaw(survey, _JAW_ROOM), np.bool_)
 
 
 def at_rest(survey: Survey) -> Flags:
@@ -131,16 +132,17 @@ def at_rest(survey: Survey) -> Flags:
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     with np.errstate(invalid="ignore"):
         still = np.std(windows, axis=1) < _STILL_LIPS
-        calm = ((gap < _CLOSED_LIPS) | still) & _low_jaw(survey)
+        calm = (gap < _CLOSED_LIPS) | still
+    calm &= _low_jaw(survey, _STILL_JAW_ROOM)
     return np.asarray(calm & ~survey.voiced, np.bool_)
 
 
-def _low_jaw(survey: Survey) -> Flags:
+def _low_jaw(survey: Survey, room: float) -> Flags:
     known = survey.jaw_open[np.isfinite(survey.jaw_open)]
     if known.size == 0:
         return np.zeros(len(survey.jaw_open), np.bool_)
     with np.errstate(invalid="ignore"):
-        return np.asarray(survey.jaw_open < np.percentile(known, 5) + _JAW_ROOM, np.bool_)
+        return np.asarray(survey.jaw_open < np.percentile(known, 5) + room, np.bool_)
 
 
 def _gaps(landmarks: list[Points | None]) -> Floats:

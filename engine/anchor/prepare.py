@@ -15,8 +15,9 @@ from engine.anchor.face_track import FaceTrack
 from engine.anchor.loops import IdleLoop
 from engine.anchor.matte import Matter, Plane
 from engine.anchor.survey import Tell
+from engine.picture.fit import Fit, Size
 from engine.picture.video import VideoWriter, read_rgb
-from engine.picture.yuv import to_i420
+from engine.picture.yuv import Frame, to_i420
 from engine.speech.audio import FRAME_RATE
 
 Retouch = Callable[[int, Picture], Picture]
@@ -60,10 +61,11 @@ def film_clip(
     package: Path,
     template: Clip,
     video: Path,
-    size: tuple[int, int],
+    size: Size,
     cut: Cut,
     track: FaceTrack,
     *,
+    canvas: Size | None = None,
     matter: Matter | None = None,
     retouch: Retouch | None = None,
     tell: Tell | None = None,
@@ -73,20 +75,28 @@ def film_clip(
 
     `template` names it and says where it lies. `video` is the surveyed file, read again up to the cut's end,
     `size` (width, height) that of its survey; `track` follows the face from the cut's first picture on.
+    `canvas`: the size that is written, where it is another; the pictures are scaled into it.
     Raises BadMediaError, and what the matter raises.
     """
+    fit = Fit(size, canvas or size)
+    backdrop: Frame | None = None
     target = package / template.file
     target.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        writer = stack.enter_context(VideoWriter(target, size))
-        mattes = stack.enter_context(VideoWriter(package / template.matte_file, size)) if matter else None
+        writer = stack.enter_context(VideoWriter(target, fit.canvas))
+        mattes = (
+            stack.enter_context(VideoWriter(package / template.matte_file, fit.canvas)) if matter else None
+        )
         for done, (picture, matte) in enumerate(_shown(video, max(size), cut, matter, retouch), 1):
-            writer.write(to_i420(picture))
+            frame = to_i420(picture)
+            backdrop = fit.backdrop(frame) if backdrop is None else backdrop
+            writer.write(fit.frame(frame, backdrop))
             if mattes is not None and matte is not None:
-                mattes.write(to_i420(np.repeat(matte[..., None], 3, axis=2)))
+                mattes.write(to_i420(np.repeat(fit.plane(matte)[..., None], 3, axis=2)))
             if tell is not None:
                 tell("film", done, len(cut.pictures))
-    return _clip(template, track, cut)
+    clip = _clip(template, track, cut)
+    return replace(clip, crops=tuple(map(fit.crop, clip.crops)))
 
 
 def _shown(

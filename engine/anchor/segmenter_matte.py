@@ -1,7 +1,7 @@
-"""The matte of somebody in front of any wall, by MediaPipe's person segmenter (SelfieSegmentation, Apache-2.0).
+"""The matte of somebody in front of any wall, by MediaPipe's person segmenter (SelfieSegmentation).
 
-The model is not shipped and not fetched: KOUBO_SEGMENTER names the file, which every mediapipe 0.10 wheel
-carries as mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite (docs/presenters.md).
+The model (Apache-2.0) is not shipped and not fetched: KOUBO_SEGMENTER names the file, which the mediapipe
+0.10.14 wheel carries as mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class SegmenterMatter:
         self._before: tuple[Picture, Values] | None = None
 
     def matte(self, rgb: Picture, timestamp_ms: int) -> Plane:
-        """The matte uint8 (h, w), 255 for the person, of an RGB frame uint8 (h, w, 3); timestamps must grow."""
+        """The matte uint8 (h, w), 255 for the person, of RGB uint8 (h, w, 3); timestamps must grow."""
         import mediapipe
 
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
