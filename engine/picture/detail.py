@@ -1,8 +1,8 @@
 """The anchor's own detail under a drawn mouth: skin, lips and beard move along, at the anchor's resolution.
 
-The mouth draws few pixels, softly. What it draws tells where each part of the face went and in which light it
-lies; the part itself is then taken from the anchor's picture, moved there. Only what the anchor does not show,
-the inside of the mouth and the like, remains as drawn.
+The mouth draws few pixels, softly. What it draws tells where each part of the face went and in which light
+it lies; the part itself is then taken from the anchor's picture, moved there. Only what the anchor does not
+show, the inside of the mouth and the like, remains as drawn.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from engine.picture.colour import Box, bound_chroma
 from engine.picture.yuv import NEUTRAL, Levels, Plane
 
 _FLOW_SMOOTH = 2.5  # Gaussian sigma of the motion, pixels of the patch
-_LIGHT = 0.8  # Gaussian sigma above which the drawn picture decides: where light and shade lie
+_LIGHT = 1.5  # Gaussian sigma above which the drawn picture decides: where light and shade lie
 _COARSE = 5.0  # Gaussian sigma of what is light alone; between both, drawn and moved picture must agree
-_MISS = (7.0, 18.0)  # levels of difference there at which the anchor begins to fail, and fails wholly
+_MISS = (4.0, 12.0)  # levels of difference there at which the anchor begins to fail, and fails wholly
 _EDGE = 1.2  # Gaussian sigma of the unsharp mask
 _INSIDE = 1.0  # how much stronger still: the inside of a mouth is drawn softer than skin
 _MAX_SHARPEN = 2.0

@@ -107,12 +107,15 @@ class _Part:
         """Write the carried mouth through the window's mask into this part of `out`, a copy of `anchor`."""
         flow = cv2.transform(carried.flow, cv2.invertAffineTransform(to_window)[:, :2] * 2)
         flow = cv2.resize(flow, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        fields = cv2.merge([mask, mask * carried.share, flow])
-        # A cubic step to twice the size and a linear one from there cost a third of a cubic warp.
-        luma = cv2.resize(carried.rest.luma * mask, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-        self._mix(planes(out)[:1], planes(anchor)[:1], to_window, fields, luma[..., None], 1, cv2.INTER_CUBIC)
         small = cv2.resize(mask, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        chroma = carried.rest.chroma * small[..., None]
+        fields, luma = (
+            # A cubic step to twice the size and a linear one from there cost a third of a cubic warp; both
+            # go the same way, so that together they are the anchor wherever nothing changes.
+            cv2.resize(one, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+            for one in (cv2.merge([mask, mask * carried.share, flow]), carried.rest.luma * mask)
+        )
+        luma, chroma = luma[..., None], carried.rest.chroma * small[..., None]
+        self._mix(planes(out)[:1], planes(anchor)[:1], to_window, fields, luma, 1, cv2.INTER_CUBIC)
         self._mix(planes(out)[1:], planes(anchor)[1:], to_window, fields, chroma, 2, cv2.INTER_LINEAR)
 
     def _mix(
@@ -128,12 +131,12 @@ class _Part:
         """Write this part of planes that hold every `step`th pixel of the frame: what the mask leaves of the
         anchor, what is taken of it elsewhere, and the rest.
 
-        Over the window: `fields` (h, w, 4) mask, how much is taken, from how far right and down in pixels of
-        the frame; `added` (any size, planes), masked already.
+        Over the window: `fields` (2h, 2w, 4) mask, how much is taken, from how far right and down in pixels
+        of the frame; `added` (any size, planes), masked already.
         """
         left, right = self.left // step, self.right // step
-        to_fields = _between(to_window, step, 1.0)
-        to_added = _between(to_window, step, len(added) / len(fields))
+        to_fields = _between(to_window, step, 2.0)
+        to_added = _between(to_window, step, 2.0 * len(added) / len(fields))
         across = np.arange(left, right, dtype=np.float32)
         # In strips, because fresh memory for whole planes costs more than the work on them.
         for top in range(self.top // step, self.bottom // step, _STRIP):

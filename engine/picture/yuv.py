@@ -18,7 +18,7 @@ NEUTRAL: Final = 128.0
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """A picture to reckon with, in levels of 255: `luma` float32 (h, w), `chroma` float32 (h / 2, w / 2, 2)."""
+    """A picture to reckon with, in levels of 255: `luma` float32 (h, w), `chroma` (h / 2, w / 2, 2)."""
 
     luma: Plane
     chroma: Plane
