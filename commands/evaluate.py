@@ -112,6 +112,27 @@ def evaluate_presenter(
     show(package.name, verdict.summary(), as_json)
 
 
+@app.command("switches")
+def evaluate_switches(
+    avatar: Annotated[str, typer.Option(help="Name or folder of a presenter of several clips.")],
+    speech: Annotated[Path, typer.Option(help="Any sound file of speech.")],
+    as_json: Json = False,
+) -> None:
+    """How a presenter's clips follow each other while it speaks: jumps, sharpness, time."""
+    from dataclasses import asdict
+
+    from engine.anchor.package import Avatar, find_avatar
+    from engine.evaluate.switches import judge_switches
+    from engine.mouth.openvino_runtime import OpenVinoMouth
+    from engine.speech.audio import load_speech
+
+    package = Avatar.load(find_avatar(avatar))
+    if len(package.card.clips) < 2:
+        raise KouboError(f"{package.name} has only its idle clip; add one with koubo avatar add-clip.")
+    mouth = OpenVinoMouth(package.mouth, threads=1)
+    show(package.name, asdict(judge_switches(package, mouth, load_speech(speech))), as_json)
+
+
 @app.command("report")
 def evaluate_report(
     output: Annotated[Path, typer.Option(help="Folder for index.html, report.json, videos and pictures.")],
