@@ -22,9 +22,9 @@ class Switches:
     """Of all changes of clip in one session.
 
     `step`: the largest change of luminance from picture to picture in a fade, over the 99th percentile of
-    what the clips do by themselves; a cut would be several. `sharpness`: standard deviation of the Laplacian where
-    a fade is softest, over that of the clips. `ms_fade`, `ms_speaking`: processor time of a tick while two
-    mouths are drawn, and one, median.
+    what the clips do by themselves; a cut would be several. `sharpness`: standard deviation of the Laplacian
+    where a fade is softest, over that of the clips. `ms_fade`, `ms_speaking`: processor time of a tick while
+    two mouths are drawn, and one, median.
     """
 
     switches: int
