@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -127,28 +128,23 @@ def throttled(
 
 
 def _save_preview(video: Path, path: Path) -> None:
-    """A picture of the video, upright; whole or not at all."""
-    import cv2
-
+    """A picture of the video where it has one; what is wrong with it is found later, and told better."""
+    from engine.anchor.page import write_page
+    from engine.errors import BadMediaError
     from engine.picture.video import read_rgb
 
-    for picture in read_rgb(video):
-        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        part = path.with_suffix(".part")
-        part.write_bytes(jpeg.tobytes())
-        part.replace(path)
-        return
+    with suppress(BadMediaError):
+        write_page(path, next(read_rgb(video)))
 
 
 def _draw_sheet(folder: Path, path: Path, tell: "Tell | None" = None) -> None:
-    from engine.anchor.contact_sheet import contact_sheet, write_sheet_picture
+    from engine.anchor.contact_sheet import contact_sheet
     from engine.anchor.package import Avatar
-    from engine.mouth.choose import choose
+    from engine.anchor.page import write_page
+    from engine.mouth.openvino_runtime import OpenVinoMouth
 
     avatar = Avatar.load(folder)
-    part = path.with_suffix(".part.jpg")
-    write_sheet_picture(part, contact_sheet(avatar, choose(avatar.mouth, "openvino").runtime, tell))
-    part.replace(path)
+    write_page(path, contact_sheet(avatar, OpenVinoMouth(avatar.mouth), tell))
 
 
 def _keep_stdout_to_ourselves() -> IO[str]:

@@ -187,6 +187,9 @@ export default {
   "create.work.done": "done",
   "create.work.now": "now",
   "create.result.title": "{name} is ready",
+  "create.result.lead": "Talk through it, or type what it says. It stays among your presenters.",
+  "create.result.closer": "Look closer",
+  "create.result.wait": "The pictures are being drawn…",
   "create.result.sheet": "Pictures of the new presenter, at rest and speaking",
   "create.findings.problem": "To be mended",
   "create.findings.advice": "To make it even better",
@@ -231,6 +234,7 @@ export default {
   "finding.no-loop": "Nowhere does the mouth rest for two seconds; sit still and silent for ten seconds at the beginning.",
   "finding.loop-short": "The silent stretch is short, so that waiting repeats soon; be silent for ten seconds.",
   "finding.loop-cut": "The silent stretch was shortened to save memory.",
+  "finding.sideways": "The face lies on its side; turn the video upright.",
   "finding.no-matte": "No clear background could be made of this video; film before a plain wall.",
 
   "signIn.title": "This server needs a token",

@@ -185,6 +185,9 @@ export default {
   "create.work.done": "已完成",
   "create.work.now": "进行中",
   "create.result.title": "{name}已就绪",
+  "create.result.lead": "您可以对着麦克风说话，也可以打字让它说。它会留在您的主播列表里。",
+  "create.result.closer": "仔细看看",
+  "create.result.wait": "正在绘制图片…",
   "create.result.sheet": "新主播安静和说话时的画面",
   "create.findings.problem": "需要解决",
   "create.findings.advice": "可以更好",
@@ -229,6 +232,7 @@ export default {
   "finding.no-loop": "没有两秒以上安静的画面；请在开头安静地坐十秒。",
   "finding.loop-short": "安静的片段偏短，待机画面很快会重复；请安静十秒。",
   "finding.loop-cut": "为节省内存，安静的片段被缩短了。",
+  "finding.sideways": "画面是横过来的；请把视频转正。",
   "finding.no-matte": "无法从这段视频抠出背景；请在纯色墙前拍摄。",
 
   "signIn.title": "此服务器需要令牌",

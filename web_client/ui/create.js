@@ -47,6 +47,7 @@ export class Creation {
     addEventListener("beforeunload", (event) => {
       if (this.#sending) event.preventDefault();
     });
+    byId("result-closer").addEventListener("toggle", () => this.#lookCloser());
     onLanguage(() => this.#show());
     this.#resume();
   }
@@ -76,6 +77,7 @@ export class Creation {
   }
 
   #forget() {
+    byId("result-closer").open = false;
     this.#job = null;
     this.#seen = true;
     this.#film.clear();
@@ -200,7 +202,8 @@ export class Creation {
     const title = { name: jobTitle(job) };
     if (step === "result") {
       byId("create-result-title").textContent = t("create.result.title", title);
-      showPicture(byId("result-sheet"), job.sheet ?? job.preview);
+      showPicture(byId("result-picture"), job.preview);
+      this.#lookCloser();
       showFindings(byId("result-findings"), job.findings);
       if (dialog.open) this.#seen = true;
       return;
@@ -217,6 +220,13 @@ export class Creation {
     byId("create-cancel").hidden = failed;
     // The findings say it, each in the page's language.
     if (failed && job.findings.length === 0) this.#fail(null, job.error);
+  }
+
+  /** The many pictures of a presenter take a moment where nobody has asked for them yet. */
+  async #lookCloser() {
+    const { open } = byId("result-closer");
+    await showPicture(byId("result-sheet"), open ? (this.#job?.sheet ?? null) : null);
+    byId("result-wait").hidden = !byId("result-sheet").hidden;
   }
 
   async #cancel() {
