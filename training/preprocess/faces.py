@@ -14,18 +14,14 @@ from numpy.typing import NDArray
 from scenedetect.common import FrameTimecode
 from scenedetect.detectors import ContentDetector
 
-from engine.anchor.crop import Crop, Picture, Points, crop_from_landmarks
-from engine.anchor.tracker import FacesTracker
+from engine.anchor.canonical import head_pose
+from engine.anchor.crop import Crop, Picture
+from engine.anchor.survey import counted_faces
+from engine.anchor.tracker import Face, FacesTracker
 from engine.errors import BadMediaError
 from engine.picture.clarity import clarity
 from engine.speech.audio import FRAME_RATE
 from training.clips import lip_centre, padded
-
-MAX_FACES = 3
-"""Faces that are looked for: one to keep, more to know that somebody else is there."""
-
-BACKGROUND = 0.5
-"""Faces below this share of the largest face count as background."""
 
 ROW = np.dtype(
     [
@@ -48,8 +44,6 @@ FACE_POINTS = (263, 362, 33, 133, 2)
 """Landmarks of an embedder's five points (preprocess.embedder)."""
 
 _INNER_LIPS = (13, 14)
-_NOSE_TIP = 1
-_NOSE_REACH = 1.05  # nose tip before the outer corners of the eyes, in half their distance
 _CHUNK = 1500
 _SCENE_WIDTH = 160
 _TRACKED = 1920  # longer sides are shrunk to this for the tracker
@@ -117,24 +111,19 @@ def lips_at(table: Table, index: int, crop: Crop) -> list[float]:
 
 
 def _look(frame: Picture, number: int, tracker: FacesTracker, row: Any) -> None:
-    squares: list[tuple[Crop, Points]] = []
     shrunk, scale = _fit(frame)
-    for face in tracker.track_all(shrunk, number * 1000 // FRAME_RATE):
-        points = face.landmarks * scale
-        try:
-            squares.append((crop_from_landmarks(points), points))
-        except ValueError:  # a face upside down or without extent is no face to train on
-            continue
-    if not squares:
+    faces = tracker.track_all(shrunk, number * 1000 // FRAME_RATE)
+    counted = counted_faces([Face(face.landmarks * scale, face.blendshapes) for face in faces])
+    if not counted:
         return
-    crop, landmarks = max(squares, key=lambda pair: pair[0].size)
-    row["faces"] = sum(other.size >= BACKGROUND * crop.size for other, _ in squares)
+    crop, landmarks = counted[0]
+    row["faces"] = len(counted)
     row["crop"] = (crop.cx, crop.cy, crop.size, crop.angle)
     x, y = lip_centre(landmarks, padded(crop))
     row["lips"] = _from_square(padded(crop), x, y)
     upper, lower = landmarks[list(_INNER_LIPS)]
     row["gape"] = float(np.linalg.norm(lower - upper)) / crop.size
-    row["yaw"] = _yaw(landmarks, crop.angle)
+    row["yaw"] = head_pose(landmarks).yaw
     row["points"] = landmarks[list(FACE_POINTS)]
     seen = clarity(frame, crop)
     row["sharpness"], row["light"], row["contrast"] = seen.sharpness, seen.light, seen.contrast
@@ -154,12 +143,3 @@ def _from_square(crop: Crop, x: float, y: float) -> tuple[float, float]:
     """A point in [0, 1] of the square in pixels of the frame."""
     cos, sin = math.cos(crop.angle) * crop.size, math.sin(crop.angle) * crop.size
     return crop.cx + cos * (x - 0.5) - sin * (y - 0.5), crop.cy + sin * (x - 0.5) + cos * (y - 0.5)
-
-
-def _yaw(landmarks: Points, angle: float) -> float:
-    """Degrees to the side, from how far the nose's tip stands beside the middle of the eyes."""
-    right, left = landmarks[FACE_POINTS[2]], landmarks[FACE_POINTS[0]]
-    half = float(np.linalg.norm(left - right)) / 2
-    across = np.array([math.cos(angle), math.sin(angle)])
-    beside = float((landmarks[_NOSE_TIP] - (left + right) / 2) @ across)
-    return math.degrees(math.atan2(beside, _NOSE_REACH * max(half, 1e-6)))

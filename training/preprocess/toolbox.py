@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from engine.anchor.mediapipe_tracker import MediaPipeTracker, face_model
-from training.preprocess.faces import MAX_FACES
+from engine.anchor.survey import MAX_FACES
 from training.preprocess.persons import make_embedder
 from training.preprocess.source import Tools
 

@@ -13,6 +13,7 @@ from engine.errors import BadMediaError
 from engine.picture.video import read_rgb
 from tests.fakes import FRAME_SIZE, fake_landmarks, paint_face
 from tests.training.preprocess.footage import HEIGHT, WIDTH, FakeFaces, faces, syllables
+from tests.turned_faces import turned_face
 from training.clips import lip_centre, padded
 from training.preprocess import faces as module
 from training.preprocess.faces import ROW, SceneCuts, crop_at, lips_at, watch
@@ -21,9 +22,9 @@ from training.preprocess.faces import ROW, SceneCuts, crop_at, lips_at, watch
 class Sizes:
     """A tracker that finds faces of given sizes and turns, whatever it sees."""
 
-    def __init__(self, *sizes: float, nose: float = 0.0) -> None:
+    def __init__(self, *sizes: float, yaw: float | None = None) -> None:
         self.sizes = sizes
-        self.nose = nose
+        self.yaw = yaw
         self.seen: list[tuple[int, ...]] = []
         self.times: list[int] = []
 
@@ -32,9 +33,10 @@ class Sizes:
         self.times.append(timestamp_ms)
         found = []
         for size in self.sizes:
-            points = fake_landmarks(WIDTH, HEIGHT) * np.float32(size)
-            points[1, 0] += self.nose * size
-            found.append(Face(points, {}))
+            points = fake_landmarks(WIDTH, HEIGHT)
+            if self.yaw is not None:
+                points = turned_face((WIDTH / 2, HEIGHT / 3), 40, yaw=self.yaw)
+            found.append(Face(points * np.float32(size), {}))
         return found
 
     def close(self) -> None:
@@ -74,10 +76,10 @@ def test_small_faces_are_background_and_large_ones_count() -> None:
     assert largest == watch(frame, Sizes(1.0))[0]["crop"][0, 2]
 
 
-@pytest.mark.parametrize(("nose", "low", "high"), [(0, -1, 1), (16, 20, 30), (-16, -30, -20), (60, 55, 65)])
-def test_a_nose_beside_the_middle_is_a_turned_head(nose: float, low: float, high: float) -> None:
-    table, _ = watch([paint_face(WIDTH, HEIGHT)], Sizes(1.0, nose=nose))
-    assert low < table["yaw"][0] < high
+@pytest.mark.parametrize("yaw", [0, 25, -25, 60])
+def test_a_turned_head_is_known(yaw: float) -> None:
+    table, _ = watch([paint_face(WIDTH, HEIGHT)], Sizes(1.0, yaw=yaw))
+    assert table["yaw"][0] == pytest.approx(yaw, abs=0.5)
 
 
 def test_timestamps_grow_and_large_pictures_are_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
