@@ -27,7 +27,7 @@ def write_sound(path: Path, file: BinaryIO, zero: float, seconds: float | None =
     writer = _Writer(file, zero)
     try:
         with av.open(str(path)) as container:
-            for packet in container.demux(audio=0):
+            for packet in container.demux(audio=0) if container.streams.audio else ():
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError:
