@@ -133,6 +133,32 @@ def evaluate_switches(
     show(package.name, asdict(judge_switches(package, mouth, load_speech(speech))), as_json)
 
 
+@app.command("seam")
+def evaluate_seam(
+    avatar: Annotated[str, typer.Option(help="Name or folder of an avatar.")],
+    speech: Annotated[list[Path], typer.Option(help="A recording; may be given again.")],
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this JPEG or PNG.")] = None,
+    seconds: Annotated[float, typer.Option(help="How much of each recording.", min=1)] = 4.0,
+    as_json: Json = False,
+) -> None:
+    """How well an avatar's speaking mouth sits in its untouched pictures; no true video is needed."""
+    from dataclasses import asdict
+
+    from engine.anchor.package import Avatar, find_avatar
+    from engine.anchor.page import write_page
+    from engine.evaluate.paste_back import score_paste
+    from engine.mouth.openvino_runtime import OpenVinoMouth
+
+    package = Avatar.load(find_avatar(avatar))
+    with progress(package.name) as bar:
+        score, picture = score_paste(
+            package, speech, OpenVinoMouth(package.mouth), seconds=seconds, progress=bar
+        )
+    if sheet is not None:
+        write_page(sheet, picture)
+    show(f"Seam of {package.name}", {key: round(value, 3) for key, value in asdict(score).items()}, as_json)
+
+
 @app.command("report")
 def evaluate_report(
     output: Annotated[Path, typer.Option(help="Folder for index.html, report.json, videos and pictures.")],

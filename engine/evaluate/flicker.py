@@ -27,6 +27,10 @@ class FlickerMeter:
             self._sum += float(np.mean(np.abs(before - 2 * now + after)))
             self._count += 1
 
+    def restart(self) -> None:
+        """What comes next does not follow on what came last."""
+        self._last.clear()
+
     @property
     def levels(self) -> float:
         """The mean so far in levels of 255; NaN before the third picture."""

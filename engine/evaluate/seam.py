@@ -31,8 +31,8 @@ class SeamScore:
     gradient_ratio: float
 
 
-class SeamMeter:
-    """Follows one paste border through a video; pictures are crops as large as the mask."""
+class Border:
+    """The border of one paste mask: rings of pixels inside and outside of it, slopes across it."""
 
     def __init__(self, mask: Mask) -> None:
         """`mask` is the float32 (S, S) paste mask in crop coordinates. Raises ValueError for an empty one."""
@@ -46,19 +46,48 @@ class SeamMeter:
         inner = pasted.astype(bool) & ~cv2.erode(pasted, kernel, borderValue=1).astype(bool)
         outer = cv2.dilate(touched, kernel).astype(bool) & ~touched.astype(bool)
         self._inner, self._outer = _sectors(pasted.astype(bool), inner), _sectors(pasted.astype(bool), outer)
-        full = np.minimum(_counts(self._inner), _counts(self._outer)) >= _MIN_PIXELS
-        self._full = full
+        self.full = np.minimum(_counts(self._inner), _counts(self._outer)) >= _MIN_PIXELS
         self._across, self._bands = _border(mask)
-        self._steps: list[NDArray[np.float64]] = []
-        self._slope = np.zeros(self._bands.max() + 1)
-        self._untouched_slope = np.zeros_like(self._slope)
+        self._width = 1 + int(2 * _reach(size) // _BAND)
 
-    def add(self, picture: Picture, untouched: Picture) -> None:
-        """One picture and the untouched one at the same moment, RGB uint8 (S, S, 3)."""
+    def step(self, ycrcb: Series) -> Series:
+        """(sectors, 3): mean colour inside minus mean colour outside."""
+        return _means(ycrcb, self._inner) - _means(ycrcb, self._outer)
+
+    def slopes(self, luma: Series) -> Series:
+        """Mean slope across the border at each distance from it; as many for all masks of one size."""
+        right, down = cv2.Sobel(luma, cv2.CV_64F, 1, 0) / 8, cv2.Sobel(luma, cv2.CV_64F, 0, 1) / 8
+        slope = np.abs(right * self._across[..., 0] + down * self._across[..., 1])
+        near = self._bands >= 0
+        total = np.bincount(self._bands[near], slope[near], self._width)
+        return np.asarray(
+            total / np.maximum(np.bincount(self._bands[near], minlength=self._width), 1), np.float64
+        )
+
+
+class SeamMeter:
+    """Follows the paste border through a video; pictures are crops as large as the mask."""
+
+    def __init__(self, mask: Mask | None = None) -> None:
+        """`mask` is the float32 (S, S) paste mask in crop coordinates, if one serves all pictures. Raises
+        ValueError for an empty one.
+        """
+        self._border = None if mask is None else Border(mask)
+        self._steps: list[NDArray[np.float64]] = []
+        self._slope = self._untouched_slope = np.zeros(1)
+
+    def add(self, picture: Picture, untouched: Picture, border: Border | None = None) -> None:
+        """One picture and the untouched one at the same moment, RGB uint8 (S, S, 3).
+
+        `border`: that of this picture, where each has its own. Raises ValueError where there is none at all.
+        """
+        border = border or self._border
+        if border is None:
+            raise ValueError("the picture has no border")
         ours, theirs = (_ycrcb(one) for one in (picture, untouched))
-        self._steps.append(np.abs(self._step(ours) - self._step(theirs))[self._full].mean(axis=0))
-        self._slope += self._slopes(ours[..., 0])
-        self._untouched_slope += self._slopes(theirs[..., 0])
+        self._steps.append(np.abs(border.step(ours) - border.step(theirs))[border.full].mean(axis=0))
+        self._slope = self._slope + border.slopes(ours[..., 0])
+        self._untouched_slope = self._untouched_slope + border.slopes(theirs[..., 0])
 
     def score(self) -> SeamScore:
         """The means so far. Raises ValueError before the first picture."""
@@ -68,18 +97,6 @@ class SeamMeter:
         used = self._untouched_slope > 0
         ratio = self._slope[used] / self._untouched_slope[used]
         return SeamScore(float(luma), float((red + blue) / 2), float(ratio.max()) if ratio.size else 1.0)
-
-    def _step(self, ycrcb: Series) -> Series:
-        """(sectors, 3): mean colour inside minus mean colour outside."""
-        return _means(ycrcb, self._inner) - _means(ycrcb, self._outer)
-
-    def _slopes(self, luma: Series) -> Series:
-        """Mean slope across the border at each distance from it."""
-        right, down = cv2.Sobel(luma, cv2.CV_64F, 1, 0) / 8, cv2.Sobel(luma, cv2.CV_64F, 0, 1) / 8
-        slope = np.abs(right * self._across[..., 0] + down * self._across[..., 1])
-        near = self._bands >= 0
-        total = np.bincount(self._bands[near], slope[near], self._bands.max() + 1)
-        return np.asarray(total / np.maximum(np.bincount(self._bands[near]), 1), np.float64)
 
 
 def _ycrcb(rgb: Picture) -> Series:
@@ -116,6 +133,11 @@ def _border(mask: Mask) -> tuple[Series, NDArray[np.int64]]:
     right, down = cv2.Sobel(soft, cv2.CV_64F, 1, 0), cv2.Sobel(soft, cv2.CV_64F, 0, 1)
     length = np.maximum(np.hypot(right, down), 1e-9)
     across = np.asarray(np.stack([right / length, down / length], axis=-1), np.float64)
-    reach = max(2.0, 2 * _RING * size)
+    reach = _reach(size)
     bands = np.where(np.abs(distance) <= reach, (distance + reach) // _BAND, -1).astype(np.int64)
     return across, bands
+
+
+def _reach(size: int) -> float:
+    """How far from the border slopes are measured, in pixels."""
+    return max(2.0, 2 * _RING * size)

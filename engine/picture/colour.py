@@ -17,6 +17,7 @@ _SUDDEN = (2.0, 6.0)  # levels from which a change counts as new light, and is f
 _REACH = 4  # pixels of chroma around one whose colours it may have
 _FREE = 2.0  # levels beyond them
 _RED = 10.0  # levels by which the inside of a mouth may be redder than the lips
+_LEAN = 0.4  # levels of V for each that U lies below grey, at the least
 _LIPS_SIDE, _LIPS_UP, _LIPS_DOWN = (
     0.15,
     0.1,
@@ -71,7 +72,12 @@ def bound_chroma(drawn: Plane, moved: Plane, lips: Box) -> Plane:
     np.minimum(mouth_low, NEUTRAL, out=mouth_low)
     np.maximum(mouth_high[..., 0], NEUTRAL, out=mouth_high[..., 0])
     np.maximum(mouth_high[..., 1] + _RED, NEUTRAL, out=mouth_high[..., 1])
-    return np.clip(drawn, low, high)
+    bound = np.clip(drawn, low, high)
+    inside = bound[rows, columns]
+    # The yellow of teeth leans to red as that of skin does; with too little red it is green.
+    leaning = np.minimum(mouth_high[..., 1], NEUTRAL + _LEAN * (NEUTRAL - inside[..., 0]))
+    np.maximum(inside[..., 1], leaning, out=inside[..., 1])
+    return bound
 
 
 def _open(lips: Box) -> tuple[slice, slice]:

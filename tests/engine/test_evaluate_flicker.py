@@ -47,3 +47,13 @@ def test_one_trembling_pixel_counts_by_its_share() -> None:
 
 def test_two_pictures_say_nothing() -> None:
     assert math.isnan(levels(np.array([1.0, 9.0])))
+
+
+def test_after_a_restart_what_came_before_does_not_count() -> None:
+    meter = FlickerMeter()
+    for level in (0, 0, 0):
+        meter.add(np.full((4, 4), float(level)))
+    meter.restart()
+    for level in (90, 90, 90):
+        meter.add(np.full((4, 4), float(level)))
+    assert meter.levels == 0

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.anchor.crop import Mask, Picture, crop_from_landmarks, face_mask
-from engine.evaluate.seam import SeamMeter, SeamScore
+from engine.evaluate.seam import Border, SeamMeter, SeamScore
 from tests.fakes import fake_landmarks
 
 SIZE = 128
@@ -93,3 +93,20 @@ def test_a_mask_without_a_border_is_refused() -> None:
 def test_no_picture_no_score(mask: Mask) -> None:
     with pytest.raises(ValueError, match="no picture"):
         SeamMeter(mask).score()
+
+
+def test_each_picture_may_have_a_border_of_its_own(mask: Mask, skin: Picture) -> None:
+    """A seam along a border that moves is found where it is, and only there."""
+    meter, elsewhere = SeamMeter(), SeamMeter()
+    for shift in (0, 6, 12):
+        moved = np.roll(mask, shift, axis=1)
+        hard = pasted(skin, (10, 10, 10), (moved >= 0.5).astype(np.float64))
+        meter.add(hard, skin, Border(moved))
+        elsewhere.add(hard, skin, Border(mask))
+    assert meter.score().gradient_ratio > elsewhere.score().gradient_ratio
+    assert meter.score().luma_step == pytest.approx(10, rel=0.2)
+
+
+def test_a_picture_without_a_border_is_refused(skin: Picture) -> None:
+    with pytest.raises(ValueError, match="no border"):
+        SeamMeter().add(skin, skin)

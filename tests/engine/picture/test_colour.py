@@ -104,14 +104,14 @@ def test_a_green_tooth_turns_grey_and_a_violet_chin_skin() -> None:
     drawn[22, 24] = (120, 100)  # a tooth: greener than grey
     drawn[40, 24] = (140, 150)  # a chin: bluer than skin
     bound = bound_chroma(drawn, moved, LIPS)
-    assert bound[22, 24, 1] >= 125
+    assert bound[22, 24, 1] >= 131  # the yellow of a tooth
     assert bound[40, 24, 0] == pytest.approx(114, abs=0.1)
 
 
 def test_teeth_darkness_and_lips_are_left_alone() -> None:
     moved = face().chroma
     drawn = moved.copy()
-    drawn[22, 24] = (127, 129)
+    drawn[22, 24] = (125, 130)
     drawn[24, 24] = (114, 158)
     np.testing.assert_allclose(bound_chroma(drawn, moved, LIPS), drawn)
 
