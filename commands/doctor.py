@@ -83,7 +83,7 @@ def _presenters() -> str:
 
     names = list_avatars()
     if not names:
-        raise KouboError("No presenter is installed; prepare one with `koubo avatar prepare`.")
+        raise KouboError("No presenter is installed; make one with `koubo avatar create`.")
     return ", ".join(names)
 
 

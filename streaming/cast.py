@@ -233,13 +233,13 @@ class EngineCast:
         chosen = name or self._default or next(iter(list_avatars()), None)
         if chosen is None:
             raise Busy(
-                "No avatar is installed; prepare one with `koubo avatar prepare`, or set KOUBO_AVATARS."
+                "No avatar is installed; make one with `koubo avatar create`, or set KOUBO_AVATARS."
             )
         role = self._role(chosen, await self._library.get(chosen))
         return Part(LiveAvatar(role.loaded.avatar, role.loaded.features, role.mouth), role)
 
     async def role(self, name: str, canvas: Size) -> Role:
-        """An avatar fitted to pictures of this size, its first second computed. NotFound or AvatarError."""
+        """An avatar fitted to pictures of this size, its first frames computed. NotFound or AvatarError."""
         loaded = await self._library.get(name, canvas)
         await asyncio.to_thread(loaded.rehearse)
         return self._role(name, loaded)

@@ -26,7 +26,9 @@ _MIXED = 7  # pixels around an edge in which person and wall mix
 _FAINT, _SOLID = 12, 243  # of a matte: hardly, and almost wholly person
 _SPECK = 0.001  # share of the picture below which an island or a hole is noise
 _UNSURE = 0.10  # share of the picture that may be neither person nor wall
-_SPILL = 0.12  # share of the wall's colour that may remain on the person
+_FOOT = 0.1  # share of the picture's width that the person takes at its lower edge
+
+_RED = 0
 
 Colours = NDArray[np.float32]
 
@@ -61,16 +63,14 @@ class KeyMatter:
         """The picture with the wall's light taken off the person; the wall itself stays."""
         if not self.coloured:
             return rgb
-        ycc = _ycc(rgb)
-        share = self._share(ycc)
         low, high = _KEY
-        # On the person all beyond a little goes, towards the wall nothing.
-        person = 1 - np.clip((share - low) / (high - low), 0, 1)
-        excess = np.maximum(share - _SPILL, 0) * person
-        ycc[..., 1:] -= excess[..., None] * self._colour
-        return np.asarray(
-            cv2.cvtColor(np.clip(np.rint(ycc), 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2RGB), np.uint8
-        )
+        person = 1 - np.clip((self._share(_ycc(rgb)) - low) / (high - low), 0, 1)
+        strong, *others = (rgb[..., channel] for channel in _by_strength(self._wall))
+        # No skin and hardly any cloth has more of the wall's channel than of both others.
+        excess = cv2.subtract(strong, np.maximum(*others)).astype(np.float32)
+        out = rgb.copy()
+        out[..., _by_strength(self._wall)[0]] = strong - np.rint(excess * person).astype(np.uint8)
+        return out
 
     def _share(self, ycc: Colours) -> Colours:
         """(h, w): how much of the wall's colour a pixel has, 1 being all of it."""
@@ -93,7 +93,10 @@ class KeyMatter:
         low, high = _GREY_KEY
         person = np.where(apart < (low + high) / 2, 0, 255).astype(np.uint8)
         # White shirts and teeth are like the wall; only what runs out of the picture may be wall, if plain.
-        person = _without_holes(person, lambda hole, _, inside: inside or bool(np.median(apart[hole]) > low))
+        uneven = 1.5 * low
+        person = _without_holes(
+            person, lambda hole, _, inside: inside or bool(np.median(apart[hole]) > uneven)
+        )
         person = _without_islands(person)
         box = np.ones((_MIXED, _MIXED), np.uint8)
         share = np.clip((apart - low) / np.maximum(0.9 * cv2.dilate(apart, box) - low, high - low), 0, 1)
@@ -106,7 +109,10 @@ def find_wall(rgb: Picture) -> Colours | None:
     ycc = _ycc(rgb)
     border = ycc[_border(rgb.shape[:2])]
     wall = np.median(border, axis=0)
-    if np.linalg.norm(wall[1:] - 128) < _SATURATED and wall[0] < _BRIGHT:
+    if np.linalg.norm(wall[1:] - 128) >= _SATURATED:
+        if _by_strength(wall)[0] == _RED:
+            return None  # skin is like a red or yellow wall
+    elif wall[0] < _BRIGHT:
         return None  # clothes and hair are like a grey or dark wall too often
     agrees = np.linalg.norm(border[:, 1:] - wall[1:], axis=1) < _AGREE
     agrees &= np.abs(border[:, 0] - wall[0]) < _UNEVEN
@@ -127,12 +133,19 @@ def key_matter(pictures: list[Picture]) -> KeyMatter | None:
 
 
 def _sure(matte: Plane) -> bool:
-    """A person of fit size is seen, in one piece, and little is in between."""
+    """A person of fit size is seen, in one piece down to the lower edge, and little is in between."""
     person = matte > 127
     unsure = float(np.mean((matte > _FAINT) & (matte < _SOLID)))
     pieces, _, sizes, _ = cv2.connectedComponentsWithStats(person.astype(np.uint8))
     largest = float(sizes[1:, cv2.CC_STAT_AREA].max() / max(person.sum(), 1)) if pieces > 1 else 0.0
-    return 0.08 < person.mean() < 0.9 and unsure < _UNSURE and largest > 0.97
+    whole = largest > 0.97 and float(person[-1].mean()) > _FOOT
+    return bool(0.08 < person.mean() < 0.9) and unsure < _UNSURE and whole
+
+
+def _by_strength(wall: Colours) -> list[int]:
+    """The channels of RGB, that of which the wall has most first."""
+    rgb = cv2.cvtColor(wall.reshape(1, 1, 3).astype(np.uint8), cv2.COLOR_YCrCb2RGB)[0, 0]
+    return [int(channel) for channel in np.argsort(rgb)[::-1]]
 
 
 def _border(shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -45,6 +45,7 @@ _CLOSED_LIPS = 0.03  # distance of the inner lips over the distance from the eye
 _STILL_LIPS = 0.012  # standard deviation of that distance within a second: lips parted but at rest
 _JAW_ROOM = 0.06  # jawOpen above the person's own lowest that still counts as closed
 _STILL_JAW_ROOM = 0.12  # the same where the lips are still: trackers err by as much on some faces
+_MOMENT = 9  # pictures for which lips have to be at rest in a row
 _SMALL = 16
 
 _EYES = (33, 133, 362, 263)
@@ -134,7 +135,11 @@ def at_rest(survey: Survey) -> Flags:
         still = np.std(windows, axis=1) < _STILL_LIPS
         calm = (gap < _CLOSED_LIPS) | still
     calm &= _low_jaw(survey, _STILL_JAW_ROOM)
-    return np.asarray(calm & ~survey.voiced, np.bool_)
+    # Lips that touch for a moment in mid-speech are not at rest.
+    quiet = (calm & ~survey.voiced).astype(np.uint8)[None]
+    return np.asarray(
+        cv2.morphologyEx(quiet, cv2.MORPH_OPEN, np.ones((1, _MOMENT), np.uint8))[0] > 0, np.bool_
+    )
 
 
 def _low_jaw(survey: Survey, room: float) -> Flags:
@@ -188,7 +193,7 @@ def _eye_opening(points: Points) -> float:
     """Height of the eyes over their width; 1 where the points tell nothing."""
     wide = sum(float(np.linalg.norm(points[right] - points[left])) for _, _, right, left in _LIDS)
     high = sum(float(np.linalg.norm(points[upper] - points[lower])) for upper, lower, _, _ in _LIDS)
-    return high / wide if wide > 0 and high > 0 else 1.0
+    return high / wide if wide > 0 else 1.0
 
 
 def _search(

@@ -53,7 +53,7 @@ class SegmenterMatter:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
         found = self._segmenter.segment_for_video(image, timestamp_ms).confidence_masks[0]
         coarse = np.asarray(found.numpy_view(), np.float32).reshape(rgb.shape[:2])
-        fine = _drawn_to_edges(coarse, rgb)
+        fine = drawn_to_edges(coarse, rgb)
         low, high = _LEVELS
         matte = np.clip((fine - low) / (high - low), 0, 1)
         matte = self._steadied(rgb, matte)
@@ -103,7 +103,7 @@ def _segmenter(model: Path) -> Any:
     return vision.ImageSegmenter.create_from_options(options)
 
 
-def _drawn_to_edges(coarse: Values, rgb: Picture) -> Values:
+def drawn_to_edges(coarse: Values, rgb: Picture) -> Values:
     """The coarse matte (h, w) with its edge where the picture has one: He, Sun and Tang's guided filter
     (2010), on brightness.
     """
