@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import os
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -32,8 +34,11 @@ KEEP_S = 600.0
 Version = tuple[tuple[str, int, int], ...]
 """What tells whether files have changed: each by name, time of change and size."""
 
-_FIRST = FRAME_RATE
-"""Frames of a clip that are needed first: a second."""
+_GIVE_WAY = 10
+"""Niceness of threads that read avatars while others are live."""
+
+_FIRST = FRAME_RATE // 2
+"""Frames of a posture that are computed before it is shown; the background is faster than the presenter."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -96,7 +101,7 @@ class Library:
         self._open_mouth = open_mouth
         self._keep_s = keep_s
         self._shelf: Shelf[tuple[str, Size | None], Loaded] = Shelf(
-            keep_mb * 2**20, keep_s, lambda loaded: loaded.nbytes
+            keep_mb * 2**20, keep_s, lambda loaded: 0 if loaded is self.pinned else loaded.nbytes
         )
         self._mouths: WeakValueDictionary[bytes, MouthRuntime] = WeakValueDictionary()
         self._opening = threading.Lock()
@@ -129,10 +134,11 @@ class Library:
     def _load(self, folder: Path) -> Loaded:
         mouth = mouth_folder(folder, read_card(folder))
         read = version(folder, mouth)  # before they are read: what changes meanwhile is read again
-        with ThreadPoolExecutor(1) as helper:
-            opening = helper.submit(self._mouth, mouth)
-            avatar = Avatar.load(folder)
-            runtime = opening.result()
+        # Beside each other; the mouth's threads must not give way, they draw for everybody.
+        with ThreadPoolExecutor(1, initializer=_give_way) as helper:
+            loading = helper.submit(Avatar.load, folder)
+            runtime = self._mouth(mouth)
+            avatar = loading.result()
         return Loaded(avatar, AnchorFeatures(avatar, runtime), runtime, read)
 
     def _mouth(self, folder: Path) -> MouthRuntime:
@@ -168,6 +174,12 @@ def version(folder: Path, mouth: Path | None = None) -> Version:
         raise AvatarError(
             f"The avatar {folder.name} cannot be read ({error.strerror}); try again."
         ) from error
+
+
+def _give_way() -> None:
+    """Have this thread, and those that it starts, take only the time that ticks leave."""
+    if sys.platform == "linux":  # elsewhere priorities are those of whole processes
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _GIVE_WAY)
 
 
 def _facts(paths: list[Path]) -> Version:

@@ -143,7 +143,7 @@ async def test_a_role_is_fitted_once_and_ready(cast: EngineCast, avatars: Path) 
     make_presenter(avatars, "wide", size=(256, 144))
     role = await cast.role("wide", FRAME_SIZE)
     assert role.loaded.avatar.size == FRAME_SIZE
-    assert len(role.loaded.features) == FRAMES, "its first second is computed"
+    assert len(role.loaded.features) == FRAMES, "its first frames are computed"
     assert (await cast.role("wide", FRAME_SIZE)).loaded is role.loaded
     own = await cast.role("wide", (256, 144))
     assert own.loaded.avatar.size == (256, 144)
@@ -200,6 +200,15 @@ async def test_memory_for_who_comes_next_is_bounded(avatars: Path) -> None:
     library = Library(open_mouth, keep_mb=2.5 * one)
     first, second, third = await kept(library, "fake", "other", "third")
     assert [alive(ref) for ref in (first, second, third)] == [False, True, True]
+
+
+async def test_the_pinned_one_takes_no_room_from_others(avatars: Path) -> None:
+    one = (await Library(open_mouth).get("fake")).nbytes / 2**20
+    library = Library(open_mouth, keep_mb=1.5 * one)
+    library.pinned = await library.get("fake")
+    (other,) = await kept(library, "other")
+    assert alive(other)
+    assert await library.get("fake") is library.pinned
 
 
 async def test_who_is_held_is_found_although_not_kept(avatars: Path) -> None:

@@ -104,9 +104,9 @@ async def test_gestures_wait_for_one_another(told: list[Event], show: Show) -> N
 
 
 async def test_what_is_shown_already_is_a_conflict(told: list[Event], show: Show) -> None:
-    first, second = await asyncio.gather(show("wave"), show("wave"))
-    assert (first.status_code, second.status_code) == (202, 409)
-    assert "already" in second.json()["detail"]
+    answers = await asyncio.gather(show("wave"), show("wave"))
+    assert sorted(answer.status_code for answer in answers) == [202, 409]
+    assert any("already" in answer.text for answer in answers)
     await eventually(lambda: ("clip_ended", "wave") in clips(told))
     assert (await show("wave")).status_code == 202
 
