@@ -27,6 +27,7 @@ _CELL = 288  # pixels
 _WIDER = 1.15  # than the crop is what a cell shows
 _GAIN = 4  # of the difference
 _ENLARGED = 3
+_FRAME = (250, 249, 246)
 
 Progress = Callable[[int, int], None]
 
@@ -98,8 +99,8 @@ class _Meters:
         if spoken.frame not in self._borders:
             self._borders[spoken.frame] = Border(self._avatar.mask(spoken.frame))
         side = self._avatar.crop_size
-        small = (extract(one, crop, side) for one in (spoken.picture, spoken.untouched))
-        self._seam.add(*small, self._borders[spoken.frame])
+        small, below = (extract(one, crop, side) for one in (spoken.picture, spoken.untouched))
+        self._seam.add(small, below, self._borders[spoken.frame])
         self._energy += [gradient_energy(luma, skin) for luma in both]
         self.kept.append((opened, spoken))
 
@@ -179,7 +180,11 @@ def _row(avatar: Avatar, spoken: _Spoken) -> Picture:
     left, top, right, bottom = avatar.card.mouth_box
     places = ((left + right) / 2, (top + bottom) / 2), (0.5, 0.74), (0.27, 0.56), (0.73, 0.56)
     close = [extract(spoken.picture, _detail(crop, *place), _CELL) for place in places]
-    return np.hstack([plain, ours, apart, *close])
+    framed = [
+        cv2.copyMakeBorder(cell[1:-1, 1:-1], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=_FRAME)
+        for cell in (plain, ours, apart, *close)
+    ]
+    return np.hstack(framed)
 
 
 def _detail(crop: Crop, x: float, y: float) -> Crop:

@@ -101,7 +101,7 @@ def _measure(drawn: Levels, idle: Levels, mask: Mask) -> NDArray[np.float32] | N
     luma = idle.luma[::2, ::2][ring] - drawn.luma[::2, ::2][ring]
     apart = np.column_stack([luma, idle.chroma[ring] - drawn.chroma[ring]])
     x = _across(half.shape[1])[ring[1]]
-    median = np.median(apart, axis=0)
+    median = np.sort(apart, axis=0)[len(apart) // 2]
     fits = np.abs(apart - median).max(axis=1) <= _TRIM
     if np.count_nonzero(fits) * 4 < fits.size:
         return np.stack([np.clip(median, -_MAX_SHIFT, _MAX_SHIFT), np.zeros(3)]).astype(np.float32)

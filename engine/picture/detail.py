@@ -44,7 +44,7 @@ class DetailCarrier:
     """Finds how the parts of one session's face move. Not to be shared between threads."""
 
     def __init__(self) -> None:
-        self._motion = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._motion = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_ULTRAFAST)
 
     def carry(self, drawn: Levels, idle: Levels, changed: Mask, lips: Box) -> Carried:
         """`changed` (h, w) in [0, 1] is 0 where speech changes nothing; `lips` where they are when closed, in
@@ -53,9 +53,9 @@ class DetailCarrier:
         size = changed.shape[::-1]
         flow = self._motion.calc(_bytes(drawn.luma), _bytes(idle.luma), None)
         flow = cv2.GaussianBlur(_halved(flow) / 2, (0, 0), _FLOW_SMOOTH / 2) * changed[::2, ::2, None]
-        whole = cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR) * 2
+        whole = np.asarray(cv2.resize(flow * 2, size, interpolation=cv2.INTER_LINEAR), np.float32)
         moved = Levels(_moved(idle.luma, whole), _moved(idle.chroma, flow))
-        light = cv2.GaussianBlur(drawn.luma - moved.luma, (0, 0), _LIGHT)
+        light = np.asarray(cv2.GaussianBlur(drawn.luma - moved.luma, (0, 0), _LIGHT), np.float32)
         share = _agreement(light)
         own = _sharpened(drawn.luma, moved.luma, share)
         colours = bound_chroma(drawn.chroma, moved.chroma, lips)
@@ -75,13 +75,12 @@ def _bytes(luma: Plane) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def _moved(values: Plane, flow: Plane) -> Plane:
     """Each pixel's value from where the flow points."""
-    height, width = flow.shape[:2]
-    where = flow + np.dstack(
-        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    )
-    return np.asarray(
-        cv2.remap(values, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )
+    where = flow.copy()
+    where[..., 0] += np.arange(flow.shape[1], dtype=np.float32)
+    where[..., 1] += np.arange(flow.shape[0], dtype=np.float32)[:, None]
+    x, y = (np.ascontiguousarray(where[..., axis]) for axis in (0, 1))
+    moved = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.float32)
 
 
 def _agreement(apart: Plane) -> Mask:

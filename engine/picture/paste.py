@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -108,15 +109,15 @@ class _Part:
         flow = cv2.transform(carried.flow, cv2.invertAffineTransform(to_window)[:, :2] * 2)
         flow = cv2.resize(flow, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(mask, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        # A cubic step to twice the size and a linear one from there cost a third of a cubic warp. Both go the
+        # same way, so that together they are the anchor wherever nothing changes.
         fields, luma = (
-            # A cubic step to twice the size and a linear one from there cost a third of a cubic warp; both
-            # go the same way, so that together they are the anchor wherever nothing changes.
-            cv2.resize(one, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+            _plane(cv2.resize(one, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC))
             for one in (cv2.merge([mask, mask * carried.share, flow]), carried.rest.luma * mask)
         )
-        luma, chroma = luma[..., None], carried.rest.chroma * small[..., None]
-        self._mix(planes(out)[:1], planes(anchor)[:1], to_window, fields, luma, 1, cv2.INTER_CUBIC)
-        self._mix(planes(out)[1:], planes(anchor)[1:], to_window, fields, chroma, 2, cv2.INTER_LINEAR)
+        chroma = _plane(carried.rest.chroma * small[..., None])
+        self._mix(planes(out)[:1], planes(anchor)[:1], to_window, fields, luma[..., None], 1)
+        self._mix(planes(out)[1:], planes(anchor)[1:], to_window, fields, chroma, 2)
 
     def _mix(
         self,
@@ -126,33 +127,39 @@ class _Part:
         fields: Plane,
         added: Plane,
         step: int,
-        how: int,
     ) -> None:
         """Write this part of planes that hold every `step`th pixel of the frame: what the mask leaves of the
         anchor, what is taken of it elsewhere, and the rest.
 
-        Over the window: `fields` (2h, 2w, 4) mask, how much is taken, from how far right and down in pixels
-        of the frame; `added` (any size, planes), masked already.
+        Over the window (h, w): `fields` (2h, 2w, 4) mask, how much is taken, from how far right and down in
+        pixels of the frame; `added` (any size, planes), masked already.
         """
         left, right = self.left // step, self.right // step
         to_fields = _between(to_window, step, 2.0)
         to_added = _between(to_window, step, 2.0 * len(added) / len(fields))
         across = np.arange(left, right, dtype=np.float32)
+        how = cv2.INTER_CUBIC if step == 1 else cv2.INTER_LINEAR
         # In strips, because fresh memory for whole planes costs more than the work on them.
         for top in range(self.top // step, self.bottom // step, _STRIP):
             bottom = min(top + _STRIP, self.bottom // step)
             size, corner = (right - left, bottom - top), (left, top)
             field = _warped(fields, to_fields, corner, size)
+            mask, taken = field[..., 0], field[..., 1]
             more = _warped(added, to_added, corner, size).reshape(size[1], size[0], -1)
             x = field[..., 2] / step + across
             y = field[..., 3] / step + np.arange(top, bottom, dtype=np.float32)[:, None]
-            grey = (field[..., 0] - field[..., 1]) * np.float32(NEUTRAL)
+            grey = (mask - taken) * np.float32(NEUTRAL)
             for number, (target, source) in enumerate(zip(targets, sources, strict=True)):
                 moved = cv2.remap(source, x, y, how, borderMode=cv2.BORDER_REPLICATE)
-                mixed = source[top:bottom, left:right] * (1 - field[..., 0])
-                mixed += moved * field[..., 1]
-                mixed += more[..., number] + grey
+                mixed = source[top:bottom, left:right] * (1 - mask)
+                mixed += moved * taken
+                mixed += more[..., number]
+                mixed += grey
                 target[top:bottom, left:right] = cv2.convertScaleAbs(np.maximum(mixed, 0, out=mixed))
+
+
+def _plane(values: NDArray[Any]) -> Plane:
+    return np.asarray(values, np.float32)
 
 
 def _between(matrix: _Matrix, step: int, scale: float) -> _Matrix:

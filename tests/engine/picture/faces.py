@@ -29,7 +29,7 @@ def skin(width: int = 320, height: int = 240, grain: float = 10, seed: int = 0) 
     y, x = np.mgrid[:height, :width]
     shade = 18 * np.sin(x / 60) + 14 * np.cos(y / 50)
     pores = cv2.GaussianBlur(rng.normal(0, grain, (height, width)), (0, 0), 0.8)
-    return np.clip(np.array(SKIN) + (shade + pores)[..., None], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.array(SKIN) + (shade + pores)[..., None], 0, 255), np.uint8)
 
 
 def with_lips(picture: Picture, crop: Crop, gape: float = 0.0, drop: float = 0.0) -> Picture:

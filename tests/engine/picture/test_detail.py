@@ -117,7 +117,7 @@ def test_grain_of_the_anchor_goes_on_under_the_mouth() -> None:
 
 def test_a_soft_mouth_is_drawn_with_edges_as_strong_as_the_anchors() -> None:
     idle = textured()
-    soft = Levels(cv2.GaussianBlur(idle.luma, (0, 0), 1.0), idle.chroma)
+    soft = Levels(np.asarray(cv2.GaussianBlur(idle.luma, (0, 0), 1.0), np.float32), idle.chroma)
     soft.luma[44:50, 36:60] = 30
     found = carry(soft, idle)
     inside = found.share < 0.2
