@@ -51,7 +51,9 @@ class DetailCarrier:
         pixels.
         """
         size = changed.shape[::-1]
-        flow = self._motion.calc(_bytes(drawn.luma), _bytes(idle.luma), None)
+        flow = self._motion.calc(
+            _bytes(drawn.luma), _bytes(idle.luma), np.zeros((*changed.shape, 2), np.float32)
+        )
         flow = cv2.GaussianBlur(_halved(flow) / 2, (0, 0), _FLOW_SMOOTH / 2) * changed[::2, ::2, None]
         whole = np.asarray(cv2.resize(flow * 2, size, interpolation=cv2.INTER_LINEAR), np.float32)
         moved = Levels(_moved(idle.luma, whole), _moved(idle.chroma, flow))
