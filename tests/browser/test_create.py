@@ -144,13 +144,10 @@ async def test_the_consent_is_stored_as_it_was_given(page: Page, context: Browse
 async def test_nothing_is_made_before_everything_is_said(page: Page) -> None:
     await open_dialog(page)
     await choose_film(page, "good")
-    steps = (
-        lambda: page.fill("#create-name", "Lin"),
-        lambda: page.check("#create-agree"),
-    )
-    for step in steps:
-        assert await page.is_disabled("#create-go")
-        await step()
+    assert await page.is_disabled("#create-go")
+    await page.fill("#create-name", "Lin")
+    assert await page.is_disabled("#create-go")
+    await page.check("#create-agree")
     assert await page.is_enabled("#create-go")
     for field in ("#create-name", "#create-by", "#create-statement"):
         before = await page.input_value(field)

@@ -13,6 +13,7 @@ from playwright.async_api import BrowserContext, Page, Request, Route
 
 from engine.anchor.card import Clip, ClipKind, write_card
 from engine.anchor.package import Avatar, find_avatar
+from engine.anchor.walk import Loop
 from engine.picture.fit import Fit
 from engine.picture.video import VideoWriter
 from tests.browser.conftest import serving
@@ -63,7 +64,7 @@ def make_lively(package: Path) -> None:
     for name, (kind, frames) in CLIPS.items():
         file = idle.file if name == "idle" else f"clips/{name}.mp4"
         kept = slice(frames.start, frames.stop)
-        loop = "pingpong" if name == "idle" else "once"
+        loop: Loop = "pingpong" if name == "idle" else "once"
         crops = tuple(map(fit.crop, idle.crops[kept]))
         clips.append(Clip(name, kind, file, loop, crops, idle.outlines[kept], idle.shares[kept]))
         with VideoWriter(package / file, SIZE) as video:
@@ -139,7 +140,7 @@ async def test_another_presenter_goes_on_with_the_sentence(
 
     async def wall_is_another() -> bool:
         now = await page.evaluate(COLOUR)
-        return max(abs(one - other) for one, other in zip(before, now, strict=True)) > 25
+        return bool(max(abs(one - other) for one, other in zip(before, now, strict=True)) > 25)
 
     await holds(wall_is_another)
     assert [sent for sent in asked if sent[0] == "PATCH"] == [("PATCH", session, {"avatar": "kai"})]

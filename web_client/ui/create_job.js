@@ -76,8 +76,9 @@ const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seco
 
 /** What was found: in the page's language where the code is known, in the server's words where not. */
 export function showFindings(list, findings) {
+  const sorted = [...findings].sort((one, other) => other.severity.localeCompare(one.severity)); // problems first
   list.replaceChildren(
-    ...findings.map(({ code, severity, sentence, at_s: at }) => {
+    ...sorted.map(({ code, severity, sentence, at_s: at }) => {
       const item = document.createElement("li");
       item.dataset.severity = severity;
       const kind = document.createElement("span");

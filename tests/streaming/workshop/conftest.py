@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ async def make_workshop(own: Path, avatar_folder: Path) -> AsyncIterator[MakeWor
     """Makes workshops whose worker only acts; in the end they must leave nothing but avatars."""
     made: list[Workshop] = []
 
-    def make(patience: Patience | None = None, **settings: int) -> Workshop:
+    def make(patience: Patience | None = None, **settings: Any) -> Workshop:
         command = (sys.executable, str(MAKER), str(avatar_folder))
         workshop = Workshop(Settings(uploads_min_free_mb=0, **settings), command=command, patience=patience)
         made.append(workshop)

@@ -19,13 +19,7 @@ PROBLEM = {
     "values": {"width": 40},
     "at_s": 1.5,
 }
-ADVICE = {
-    "code": "no-sound",
-    "severity": "advice",
-    "sentence": "The video has no sound.",
-    "values": {},
-    "at_s": None,
-}
+ADVICE = {**PROBLEM, "code": "no-sound", "severity": "advice", "sentence": "The video has no sound."}
 
 
 def tell(**told: object) -> None:

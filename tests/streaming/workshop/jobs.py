@@ -24,7 +24,7 @@ def body(*parts: bytes, ends: bool = True, length: int | None = None) -> Request
         return messages.pop(0)
 
     headers = [] if length is None else [(b"content-length", str(length).encode())]
-    return Request({"type": "http", "method": "PUT", "headers": headers}, receive)  # type: ignore[arg-type]
+    return Request({"type": "http", "method": "PUT", "headers": headers}, receive)
 
 
 def held_body(part: bytes) -> tuple[Request, asyncio.Event]:
@@ -40,7 +40,7 @@ def held_body(part: bytes) -> tuple[Request, asyncio.Event]:
         await event.wait()
         return {"type": "http.request", "more_body": False}
 
-    return Request({"type": "http", "method": "PUT", "headers": []}, receive), event  # type: ignore[arg-type]
+    return Request({"type": "http", "method": "PUT", "headers": []}, receive), event
 
 
 def opened(workshop: Workshop, name: str | None = "lin") -> Job:

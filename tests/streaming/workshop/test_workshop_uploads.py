@@ -3,13 +3,13 @@
 import asyncio
 import errno
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from starlette.requests import Request
 
-from streaming import upload
 from streaming.errors import (
     BadRequest,
     Conflict,
@@ -130,7 +130,7 @@ async def test_room_that_others_take_during_an_upload_ends_it(
     workshop.allowance = Allowance(500, 100)
     job = opened(workshop)
     usage = type("Usage", (), {"free": 99 << 20})
-    monkeypatch.setattr(upload.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(NoRoom, match="99 MB would stay free, and 100 MB must"):
         await workshop.receive(job, body(b"good"), 0)
     assert not job.video.exists()
