@@ -27,7 +27,7 @@ _NOTHING_S = 0.0005
 class Casting:
     """The part of one session. Belongs to the event loop, but for `draw`.
 
-    `core` is held while a tick is computed; `cut_out` tells whether anybody sees the presenter cut out.
+    `core` is held while a tick is computed; `cut_out` is true while anybody sees the presenter cut out.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Casting:
         events: Events,
         core: asyncio.Lock,
         label: LabelStyle | None,
-        cut_out: Callable[[], bool],
+        cut_out: Callable[[], object],
     ) -> None:
         self.part = part
         self._cast = cast

@@ -86,12 +86,7 @@ class Session:
         """Held while a tick is computed."""
         self.events = Events()
         self.casting = Casting(
-            part,
-            stage.cast,
-            self.events,
-            self._core,
-            self._label,
-            lambda: bool(self.encoders.running(alpha=True)),
+            part, stage.cast, self.events, self._core, self._label, lambda: self.encoders.running(alpha=True)
         )
         self._greeted = not stage.settings.greeting
         self.playback = Playback(part.presenter, self.events)
@@ -249,10 +244,8 @@ class Session:
     async def run(self) -> None:
         """Tick until cancelled, or until nobody has been here for long enough; leaves nothing behind."""
         session_in_log.set(self.id)
-        helpers = [
-            asyncio.create_task(self._speaker.run(), name=f"speaker-{self.id}"),
-            asyncio.create_task(self.casting.warm(), name=f"warm-{self.id}"),
-        ]
+        works = {"speaker": self._speaker.run, "warm": self.casting.warm}
+        helpers = [asyncio.create_task(work(), name=f"{what}-{self.id}") for what, work in works.items()]
         try:
             await self._pace()
         finally:
