@@ -58,10 +58,11 @@ def write_film(
     """
     with av.open(str(path), "w", format=container_format) as container:
         stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
         context = stream.codec_context
-        options = {"preset": "ultrafast", "crf": "4"} if codec == "libx264" else {}
+        options: dict[str, object] = {"preset": "ultrafast", "crf": "4"} if codec == "libx264" else {}
         if interlaced:
             options |= {"flags": "+ildct+ilme", "x264-params": "interlaced=1:tff=1"}
         stream.options = options

@@ -41,7 +41,8 @@ def covered(patches: Patches, turns: Floats) -> Floats:
     if not len(patches):
         return np.zeros(0, np.float32)
     shares = changed_share(patches, turns)
-    return np.clip((shares - np.median(shares) - _NONE) / (_SURE - _NONE), 0, 1)
+    sure = (shares - np.median(shares) - _NONE) / (_SURE - _NONE)
+    return np.asarray(np.clip(sure, 0, 1), np.float32)
 
 
 def changed_share(patches: Patches, turns: Floats) -> Floats:

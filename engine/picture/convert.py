@@ -2,10 +2,10 @@
 
 import struct
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorTrc, Interpolation
 
 from engine.anchor.crop import Picture
@@ -81,11 +81,10 @@ def fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
 
 def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     """(quarter turns against the clock, whether left and right are swapped before) that make it upright."""
-    try:
-        content = bytes(frame.side_data[SideData.DISPLAYMATRIX])
-    except KeyError:
+    kept: Any = frame.side_data.get("DISPLAYMATRIX")
+    if kept is None:
         return 0, False
-    a, b, _, c, d = struct.unpack("<5i", content[:20])
+    a, b, _, c, d = struct.unpack("<5i", bytes(kept)[:20])
     mirrored = a * d - b * c < 0
     if mirrored:
         a, b = -a, -b

@@ -55,7 +55,7 @@ class ToneMap:
         red, green, blue = cv2.split(light)
         brightest = cv2.max(cv2.max(red, green), blue) * np.float32(WHITE / PEAK)
         light *= _look_up(self._gain, brightest)[..., None]
-        return _look_up(self._eight, cv2.transform(light, _TO_709))
+        return _look_up(self._eight, np.asarray(cv2.transform(light, _TO_709), np.float32))
 
 
 def _look_up(table: NDArray[Any], share: Floats) -> NDArray[Any]:

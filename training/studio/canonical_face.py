@@ -56,7 +56,7 @@ def _upright(points: Shape) -> Shape:
 def _twins(face: Shape) -> NDArray[np.intp]:
     """(478,): for each point the one on the other half of the face."""
     apart = np.linalg.norm((face * [-1, 1, 1])[:, None] - face[None], axis=2)
-    twins = apart.argmin(axis=1)
+    twins = np.asarray(apart.argmin(axis=1), np.intp)
     for one, other in _TWINS.items():
         twins[one] = other
     return twins

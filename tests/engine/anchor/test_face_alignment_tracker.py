@@ -3,7 +3,6 @@
 import enum
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,7 +69,7 @@ class FaceAlignment:
 
 
 @pytest.fixture
-def package(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaceAlignment]]:
+def package(monkeypatch: pytest.MonkeyPatch) -> type[FaceAlignment]:
     class Fresh(FaceAlignment):
         shown: list[Points] = []  # noqa: RUF012
         seen: list[tuple[int, ...]] = []  # noqa: RUF012

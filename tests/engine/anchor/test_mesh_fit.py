@@ -25,7 +25,8 @@ def test_neighbours_are_different_points() -> None:
 def test_the_canonical_face_comes_back(opening: float, yaw: float, pitch: float, roll: float) -> None:
     face = turned_face(yaw=yaw, pitch=pitch, roll=roll, opening=opening)
     mesh = mesh_from_68(face[AT])
-    assert (mesh.shape, mesh.dtype) == ((478, 2), np.float32)
+    assert mesh.shape == (478, 2)
+    assert mesh.dtype == np.float32
     side = crop_from_landmarks(face).size
     assert np.linalg.norm(mesh - face, axis=1).max() < 0.03 * side
 

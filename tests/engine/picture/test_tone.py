@@ -9,7 +9,7 @@ from tests.phone_films import display_light, hdr_signal
 
 
 def sixteen(signal: np.ndarray) -> np.ndarray:
-    return np.rint(signal * 65535).astype(np.uint16)
+    return np.asarray(np.rint(signal * 65535), np.uint16)
 
 
 def test_pq_is_that_of_the_standard() -> None:
