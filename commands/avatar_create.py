@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,9 +12,10 @@ from commands.terminal import Bar, progress, say
 from engine.errors import FootageError, KouboError
 
 if TYPE_CHECKING:
-    from engine.anchor.card import Consent
+    from engine.anchor.card import ClipKind, Consent
     from engine.anchor.choose_matte import MatteChoice
     from engine.anchor.finding import Finding
+    from engine.anchor.loops import LoopChoice
     from engine.anchor.survey import Tell
 
 STATEMENT = (
@@ -76,7 +77,7 @@ def create(
         video, name, output or own_avatars(), mouth or shipped_mouth("lite192"),
         ask_consent(consent_by, i_have_consent, rendered),
         title={"en": title or name, "zh": title_zh or title or name}, licence=licence, credits=credits,
-        loop=loop, matte=_matte(matte), tracker=tracker,
+        loop=cast("LoopChoice", loop), matte=_matte(matte), tracker=tracker,
     )  # fmt: skip
     with _footage(video, "presenter"), steps() as tell:
         made = make(order, tell)
@@ -110,7 +111,9 @@ def add_clip(
     if where(folder) == "shipped":
         raise KouboError(f"{name} came with Koubo and stays as it is; create a presenter of your own.")
     with _footage(video, "clip"), steps() as tell:
-        added = add(folder, video, clip_name, kind, matte=_matte(matte), tracker=tracker, tell=tell)
+        added = add(
+            folder, video, clip_name, cast("ClipKind", kind), matte=_matte(matte), tracker=tracker, tell=tell
+        )
     _list(added.findings)
     say(f"{clip_name}: {added.taken_s[0]:.1f} to {added.taken_s[1]:.1f} s of the video, {added.clip.loop}.")
     typer.echo(folder / added.clip.file)
@@ -137,9 +140,7 @@ def ask_consent(by: str, agreed: bool, rendered: str) -> "Consent":
 
 
 def _matte(choice: str) -> "MatteChoice":
-    if choice == "auto" or choice == "none":
-        return choice
-    return Path(choice)
+    return cast("MatteChoice", choice) if choice in ("auto", "none") else Path(choice)
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def test_a_shipped_presenter_takes_no_clips(
 def test_the_survey_is_read_once(film: Path, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen(monkeypatch)
     count = 0
-    survey = creating.survey
+    survey = seen._survey
 
     def counted(*given: object) -> object:
         nonlocal count

@@ -210,8 +210,8 @@ def _put(folder: Path, avatar: Path, card: AvatarCard, clip: Clip) -> None:
                 (folder / file).replace(avatar / file)
         write_card(avatar, replace(card, clips=(*card.clips, clip)))
     except OSError as error:
-        for file in moved:
-            file.unlink(missing_ok=True)
+        for path in moved:
+            path.unlink(missing_ok=True)
         raise AvatarError(
             f"The avatar {card.name} cannot be changed ({error.strerror}); see that its folder is writable."
         ) from error

@@ -100,8 +100,8 @@ class KeyMatter:
         person = _without_islands(person)
         box = np.ones((_MIXED, _MIXED), np.uint8)
         share = np.clip((apart - low) / np.maximum(0.9 * cv2.dilate(apart, box) - low, high - low), 0, 1)
-        edge = cv2.dilate(255 - person, box) & cv2.dilate(person, box)
-        return np.where(edge > 0, np.rint(255 * share), person).astype(np.uint8)
+        edge = cv2.bitwise_and(cv2.dilate(255 - person, box), cv2.dilate(person, box))
+        return np.where(np.asarray(edge) > 0, np.rint(255 * share), person).astype(np.uint8)
 
 
 def find_wall(rgb: Picture) -> Colours | None:

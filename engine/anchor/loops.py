@@ -1,7 +1,7 @@
 """The best idle loop in a survey: which pictures are shown while nothing is said."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -24,6 +24,8 @@ MAX_FRAMES = 20 * FRAME_RATE
 
 FADE = 10
 """Pictures over which the end of a forward loop becomes its beginning."""
+
+Figures = NDArray[np.floating[Any]]
 
 LoopChoice = Literal["auto", "forward", "pingpong"]
 
@@ -172,8 +174,8 @@ def _traits(survey: Survey, effort: Floats | None) -> _Traits:
     nothing = np.zeros((len(_SEEN), 2), np.float32)
     points = np.stack([nothing if p is None else p for p in seen]).reshape(len(seen), -1) * (100 / height)
     # The tracker trembles by a fraction of a pixel; what is compared are places, not tremblings.
-    points = cv2.GaussianBlur(points, (1, 0), sigmaX=1e-6, sigmaY=1.0, borderType=cv2.BORDER_REPLICATE)
-    scaled = np.asarray(points / np.sqrt(len(_SEEN)), np.float32)
+    calm = cv2.GaussianBlur(points, (1, 0), sigmaX=1e-6, sigmaY=1.0, borderType=cv2.BORDER_REPLICATE)
+    scaled = np.asarray(calm / np.sqrt(len(_SEEN)), np.float32)
     step = np.linalg.norm(np.diff(scaled, axis=0, prepend=scaled[:1]), axis=1)
     speed = np.maximum(step, np.append(step[1:], 0))
     small = np.stack([cv2.resize(t, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for t in survey.thumbs])
@@ -247,7 +249,13 @@ def _jumps(traits: _Traits, length: int) -> Floats:
 
 
 def _better(
-    best: IdleLoop | None, cost: Floats, jump: Floats, motion: Floats, length: int, loop: Loop, rested: bool
+    best: IdleLoop | None,
+    cost: Figures,
+    jump: Figures,
+    motion: Figures,
+    length: int,
+    loop: Loop,
+    rested: bool,
 ) -> IdleLoop | None:
     at = int(np.argmin(cost))
     if not np.isfinite(cost[at]) or (best is not None and best.cost <= cost[at]):

@@ -121,7 +121,7 @@ class Mattes:
                 )
 
     def _read(self) -> list[bytes]:
-        packed = []
+        packed: list[bytes] = []
         for clip in self._card.clips:
             before = len(packed)
             try:

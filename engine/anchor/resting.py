@@ -1,5 +1,6 @@
 """A mouth at rest for footage in which somebody speaks all the time: lent by moments when the lips touch."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.anchor.crop import Mask, Picture, Points, smooth_track
+from engine.anchor.crop import Crop, Mask, Picture, Points, smooth_track
 from engine.anchor.face_track import FaceTrack
 from engine.anchor.loops import closed_lips
 from engine.anchor.survey import Flags, Floats, Survey, Tell
-from engine.anchor.transplant import misfit, transplant
+from engine.anchor.transplant import aligned, misfit, transplant
 from engine.picture.video import read_rgb
 
 _LENDERS = 24  # pictures at most that lend their mouth
@@ -111,7 +112,7 @@ class RestedMouth:
         self._track = track
         self._first = first
         self._shares = shares_of_lenders(lenders.price[first : first + len(track.crops)])
-        lending = [(lenders.pictures[k], k) for k in np.flatnonzero(self._shares.max(axis=0))]
+        lending = [(lenders.pictures[k], int(k)) for k in np.flatnonzero(self._shares.max(axis=0))]
         self._points: dict[int, Points] = {}
         self._pictures: dict[int, Picture] = {}
         by_number = dict(lending)
@@ -129,17 +130,29 @@ class RestedMouth:
         """The picture with its mouth at rest."""
         at = number - self._first
         points, shares = self._track.landmarks[at], self._shares[at]
-        rested = np.zeros(picture.shape, np.float32)
-        for k in np.flatnonzero(shares):
-            rested += shares[k] * transplant(picture, points, self._pictures[k], self._points[k])
-        inside = _silhouette(points, self._track.crops[at].size, (picture.shape[0], picture.shape[1]))
-        rested = picture + (rested - picture) * inside[..., None]
-        return np.asarray(np.clip(np.rint(rested), 0, 255), np.uint8)
+        crop, shape = self._track.crops[at], (picture.shape[0], picture.shape[1])
+        own = _silhouette(points, crop.size, shape)
+        changed = np.zeros(picture.shape, np.float32)
+        for k in (int(k) for k in np.flatnonzero(shares)):
+            lender = self._points[k]
+            moved = _moved(lender, aligned(crop, points, lender), crop)
+            inside = np.minimum(own, _silhouette(moved, crop.size, shape)) * shares[k]
+            rested = transplant(picture, points, self._pictures[k], lender).astype(np.float32)
+            changed += (rested - picture) * inside[..., None]
+        return np.asarray(np.clip(np.rint(picture + changed), 0, 255), np.uint8)
+
+
+def _moved(points: Points, there: Crop, here: Crop) -> Points:
+    """Points in the square `there` of one picture to where they lie in the square `here` of another."""
+    cos, sin = math.cos(here.angle) * here.size, math.sin(here.angle) * here.size
+    back = np.array([[cos, sin], [-sin, cos]])
+    placed = (there.to_crop(points, 1) - 0.5) @ back + np.array([here.cx, here.cy])
+    return np.asarray(placed, np.float32)
 
 
 def _silhouette(points: Points, side: float, shape: tuple[int, int]) -> Mask:
-    """float32 `shape` in [0, 1]: the face and the neck right below its chin, without the wall beside them,
-    which a lender's picture shows elsewhere.
+    """float32 `shape` in [0, 1]: the face and the neck right below its chin, without the wall and the hair
+    beside them, which another picture shows elsewhere.
     """
     dropped = points[list(_CHIN)] + np.array([0, _DROP * side], np.float32)
     hull = cv2.convexHull(np.concatenate([points[list(_OVAL)], dropped]))

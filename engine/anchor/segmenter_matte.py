@@ -110,9 +110,9 @@ def drawn_to_edges(coarse: Values, rgb: Picture) -> Values:
     guide = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32) / 255
     side = 2 * max(2, round(_RADIUS * max(coarse.shape))) + 1
 
-    def mean(values: Values) -> Values:
+    def mean(values: NDArray[np.floating[Any]]) -> Values:
         return np.asarray(cv2.blur(values, (side, side)), np.float32)
 
     light, share = mean(guide), mean(coarse)
     slope = (mean(guide * coarse) - light * share) / (mean(guide * guide) - light * light + _SMOOTH)
-    return np.clip(mean(slope) * guide + mean(share - slope * light), 0, 1)
+    return np.asarray(np.clip(mean(slope) * guide + mean(share - slope * light), 0, 1), np.float32)

@@ -42,7 +42,7 @@ def before(
         person = person * (1 - near) + near * np.array(wall)
     filmed = cv2.GaussianBlur(person * share + behind * (1 - share), (0, 0), 0.6)
     noise = np.random.default_rng(0).normal(0, 2.5, filmed.shape)
-    return np.clip(filmed + noise, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(filmed + noise, 0, 255), np.uint8)
 
 
 def error(found: Plane, truth: Plane) -> tuple[float, float]:
@@ -77,7 +77,7 @@ def test_light_of_the_wall_on_the_person_is_no_hole_and_is_taken_off() -> None:
 
     def green(shown: Picture) -> NDArray[np.float64]:
         own = shown.astype(np.float64)
-        return np.maximum(own[..., 1] - own[..., [0, 2]].max(axis=2), 0)[person]
+        return np.asarray(np.maximum(own[..., 1] - own[..., [0, 2]].max(axis=2), 0)[person], np.float64)
 
     clean = matter.clean(picture)
     assert green(clean).mean() < 0.6 * green(picture).mean()

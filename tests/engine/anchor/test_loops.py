@@ -26,7 +26,7 @@ from tests.turned_faces import turned_face
 FACE = turned_face((320, 180), 110)
 
 
-def moving(xs: NDArray[np.float64], **changes: Any) -> Survey:
+def moving(xs: NDArray[np.floating[Any]], **changes: Any) -> Survey:
     """Somebody silent whose face is `xs` pixels to the right of the middle."""
     landmarks: list[Points | None] = [FACE + np.array([x, 0], np.float32) for x in xs]
     silent = np.zeros(len(xs), np.bool_)
