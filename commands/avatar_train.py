@@ -9,7 +9,7 @@ from commands.terminal import Json, output_folder, progress, say, show, told
 from engine.errors import KouboError
 
 if TYPE_CHECKING:
-    from training.personal_course import Outcome
+    from training.personal_course import Outcome, Tell
 
 
 def train(
@@ -40,15 +40,7 @@ def train(
     by a better one. The report and pictures of before and after lie in the output folder.
     """
     from engine.anchor.footage import footage_of
-    from engine.anchor.mediapipe_tracker import MediaPipeTracker
     from engine.anchor.package import avatar_roots, find_avatar
-    from engine.mouth.openvino_runtime import OpenVinoMouth
-    from training.personal import default_minutes
-    from training.personal_course import Order, Tools, run_course, work_folder
-    from training.preprocess.persons import make_embedder
-    from training.preprocess.toolbox import best_embedder
-    from training.sync_score import shipped_judge
-    from trt_build.export import export
 
     folder = find_avatar(name)
     if avatar_roots()[0] in folder.resolve().parents:
@@ -59,20 +51,42 @@ def train(
             f"It is not known which video {folder.name} was made from; give one of the person talking with "
             "--footage."
         )
+    if gone := next((video for video in videos if not video.is_file()), None):
+        raise KouboError(f"There is no video at {gone}; give another one with --footage.")
+    work = output_folder(output) if output else None
+    with progress("", percent=True) as bar:
+        outcome = _course(folder, videos, minutes, steps, work, same_person, seed, told(bar))
+    _tell(folder.name, outcome, as_json)
+
+
+def _course(
+    folder: Path,
+    videos: list[Path],
+    minutes: float | None,
+    steps: int,
+    work: Path | None,
+    same_person: bool,
+    seed: int,
+    tell: "Tell",
+) -> "Outcome":
+    from engine.anchor.mediapipe_tracker import MediaPipeTracker
+    from engine.mouth.openvino_runtime import OpenVinoMouth
+    from training.personal import default_minutes
+    from training.personal_course import Order, Tools, run_course, work_folder
+    from training.preprocess.persons import make_embedder
+    from training.preprocess.toolbox import best_embedder
+    from training.sync_score import shipped_judge
+    from trt_build.export import export
 
     def write(checkpoint: Path, target: Path, trained: dict[str, Any]) -> None:
         export(checkpoint, target, trained)
 
-    tools = Tools(
-        MediaPipeTracker, shipped_judge(), make_embedder(best_embedder()), OpenVinoMouth, write
-    )  # fmt: skip
+    tools = Tools(MediaPipeTracker, shipped_judge(), make_embedder(best_embedder()), OpenVinoMouth, write)
     order = Order(
-        folder, videos, output_folder(output or work_folder(folder)),
-        default_minutes() if minutes is None else minutes, steps, seed, same_person,
+        folder, videos, work or work_folder(folder), default_minutes() if minutes is None else minutes,
+        steps, seed, same_person,
     )  # fmt: skip
-    with progress("", percent=True) as bar:
-        outcome = run_course(order, tools, told(bar), say)
-    _tell(folder.name, outcome, as_json)
+    return run_course(order, tools, tell, say)
 
 
 def _tell(name: str, outcome: "Outcome", as_json: bool) -> None:

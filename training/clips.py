@@ -123,6 +123,11 @@ def write_clip(
     if idle is not None:
         (folder / IDLE).write_bytes(idle)
     write_wave(folder / SPEECH, samples)
+    write_card(folder, card)
+
+
+def write_card(folder: Path, card: ClipCard) -> None:
+    """Writes clip.json, whole or not at all."""
     partial = folder / "clip.part"
     partial.write_text(json.dumps(asdict(card), ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(folder / CARD)

@@ -100,7 +100,7 @@ def run_course(order: Order, tools: Tools, tell: Tell, warn: Callable[[str], Non
     state = _state(order.work)
     run = PersonalRun(
         order.work / _RUN, order.minutes, lambda share, figures: tell("training", share, figures),
-        order.steps, order.seed,
+        lambda done, total: tell("reading the lips", done / total, {}), order.steps, order.seed,
     )  # fmt: skip
     checkpoint = train_personal(order.work / _BEFORE, order.work / _LEARN, run)
     tell("exporting", 0.0, {})

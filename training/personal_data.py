@@ -54,7 +54,7 @@ _SMOOTH = 2.0  # sigma, pictures: the tracker's trembling would be learned as bl
 _CHOICES = 4  # resting faces of nearly the same view to draw from
 _SILENT_SHARE = 0.2
 _JUDGED = 300  # pictures in which the sound's offset is looked for
-_STRANGER = 1.3  # times the embedder's threshold for one person
+_STRANGER = 1.2  # times the embedder's threshold for one person
 
 Tell = Callable[[str, int, int], None]
 """Is told (step, done, of how many)."""
