@@ -64,6 +64,7 @@ def use_presets(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 def toml(table: dict[str, object]) -> str:
     """A flat table as TOML."""
+
     def shown(value: object) -> str:
         if isinstance(value, bool):
             return str(value).lower()
