@@ -24,7 +24,7 @@ from engine.speech.audio import FRAME_RATE, SAMPLES_PER_TICK, from_pcm16, level_
 from engine.speech.gate import voiced_ticks
 from engine.speech.timeline import write_sound
 
-MAX_SIDE = 1280
+MAX_SIDE = 1920
 """Longest side of the working pictures; larger footage is shrunk to this."""
 
 MAX_SECONDS = 180
