@@ -12,7 +12,7 @@ from engine.anchor.crop import Crop, Mask, Picture, extract
 from engine.anchor.package import Avatar
 from engine.errors import BadMediaError
 from engine.evaluate.flicker import FlickerMeter
-from engine.evaluate.pixels import gradient_energy, luminance
+from engine.evaluate.pixels import Series, luminance
 from engine.evaluate.seam import Border, SeamMeter
 from engine.live import LiveAvatar
 from engine.mouth.features import AnchorFeatures
@@ -21,6 +21,8 @@ from engine.picture.yuv import to_rgb
 from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK, load_speech
 
 _LEAST, _MOST = 96, 640  # pixels of a face that is measured
+_FINE = 1.5  # Gaussian sigma, pixels of the anchor
+_PASTED, _FEW = 2.0, 50  # levels of difference, pixels
 _MOUTH_REACH = 0.75  # half the side of the mouth's square, in widths of closed lips
 _ROWS = 5  # of the sheet, from nearly closed to widest
 _CELL = 288  # pixels
@@ -37,10 +39,11 @@ class PasteScore:
     """A speaking presenter against the untouched pictures of the same frames.
 
     `gradient_ratio`, `luma_step`, `chroma_step` as in `SeamScore`, each frame with its own mask, at the size
-    of the mouth's pictures; the rest at the anchor's own resolution. `sharpness`: gradient energy of the
-    pasted skin, the mask without a square around the lips, over that of the untouched; `flicker_ratio`:
-    flicker there over the untouched. `flicker` and `flicker_untouched`: in the square, in levels of 255.
-    `pictures`: how many showed a drawn mouth.
+    of the mouth's pictures; the rest at the anchor's own resolution. `sharpness`: fine structure,
+    finer than 1.5 pixels, of the skin that changed, inside the mask and outside of a square around the lips,
+    over that of the untouched; roots are averaged, so that pores count and a single edge does not.
+    `flicker_ratio`: flicker of the skin over the untouched. `flicker` and `flicker_untouched`: in the square,
+    in levels of 255. `pictures`: how many showed a drawn mouth.
     """
 
     gradient_ratio: float
@@ -72,7 +75,7 @@ class _Meters:
         self._lips = _around_lips(avatar, self._size)
         self._borders: dict[int, Border] = {}
         self._seam = SeamMeter()
-        self._energy = np.zeros(2)
+        self._fine = np.zeros(2)
         self._mouth, self._skin = ((FlickerMeter(), FlickerMeter()) for _ in range(2))
         self.kept: list[tuple[float, _Spoken]] = []
 
@@ -101,7 +104,10 @@ class _Meters:
         side = self._avatar.crop_size
         small, below = (extract(one, crop, side) for one in (spoken.picture, spoken.untouched))
         self._seam.add(small, below, self._borders[spoken.frame])
-        self._energy += [gradient_energy(luma, skin) for luma in both]
+        # Where the mouth changed something; elsewhere both are the same by construction.
+        pasted = skin & (np.abs(both[0] - both[1]) > _PASTED)
+        if np.count_nonzero(pasted) >= _FEW:
+            self._fine += [float(np.mean(np.sqrt(np.abs(_fine(luma)[pasted])))) for luma in both]
         self.kept.append((opened, spoken))
 
     def score(self) -> PasteScore:
@@ -109,10 +115,10 @@ class _Meters:
         if not self.kept:
             raise BadMediaError("Nothing was said in these recordings; give recordings of speech.")
         seam = self._seam.score()
-        ours, plain = self._energy
+        ours, plain = self._fine**2
         mouth, skin = ([meter.levels for meter in pair] for pair in (self._mouth, self._skin))
         return PasteScore(
-            seam.gradient_ratio, seam.luma_step, seam.chroma_step, float(ours / max(plain, 1e-9)),
+            seam.gradient_ratio, seam.luma_step, seam.chroma_step, float(ours / plain) if plain > 0 else 1.0,
             skin[0] / max(skin[1], 1e-9), mouth[0], mouth[1], len(self.kept),
         )  # fmt: skip
 
@@ -154,6 +160,10 @@ def _speak(avatar: Avatar, file: Path, mouth: MouthRuntime, seconds: float) -> I
         tick = live.tick()
         if tick.other is None:
             yield _Spoken(tick.frame, to_rgb(tick.picture), avatar.rgb(tick.frame))
+
+
+def _fine(luma: Series) -> Series:
+    return np.asarray(luma - cv2.GaussianBlur(luma, (0, 0), _FINE), np.float64)
 
 
 def _grown(mask: Mask, size: int) -> Mask:

@@ -88,13 +88,3 @@ def test_luminance_weighs_green_most() -> None:
 def test_gradient_energy_falls_with_blur_and_is_zero_on_grey(face: Luma) -> None:
     assert gradient_energy(np.full((20, 20), 90.0)) == 0
     assert gradient_energy(np.asarray(cv2.GaussianBlur(face, (0, 0), 2))) < 0.7 * gradient_energy(face)
-
-
-def test_gradient_energy_of_a_part_is_that_of_its_pixels() -> None:
-    luma = np.zeros((20, 40))
-    luma[:, 30:] = 80
-    left = np.zeros((20, 40), np.bool_)
-    left[:, :20] = True
-    assert gradient_energy(luma, left) == 0
-    assert gradient_energy(luma, ~left) == pytest.approx(2 * gradient_energy(luma))
-    assert gradient_energy(luma, np.zeros((20, 40), np.bool_)) == 0
