@@ -60,6 +60,7 @@ async def run_worker(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
+            start_new_session=True,  # Linux weighs sessions against each other, not their processes
             env={**os.environ, "PYTHONPATH": _python_path()},
         )
         assert process.stdin

@@ -17,6 +17,7 @@ from streaming.worker_process import Told, run_worker
 from streaming.workshop_worker import carry_out, throttled
 
 ROOT = Path(__file__).resolve().parents[3]
+HAS_AUTOGROUPS = workshop_worker._AUTOGROUP.exists()
 FINDING = Finding("face-small", "problem", "Come closer.", {"width": 40}, 1.5)
 
 
@@ -60,6 +61,17 @@ def test_it_steps_back_behind_everything_else() -> None:
     assert step.done == 19
     if sys.platform == "linux":
         assert step.total == os.SCHED_IDLE
+
+
+async def test_it_is_in_a_session_of_its_own(tmp_path: Path) -> None:
+    groups = "open('/proc/self/autogroup').read()" if HAS_AUTOGROUPS else "''"
+    work = f"report(step='look', done=os.getsid(0) == os.getpid(), error={groups} or 'none')"
+    told: list[Told] = []
+    command = (sys.executable, "-c", PLAY.format(work=work))
+    await run_worker(command, {"do": "play"}, tmp_path, told.append)
+    assert told[0].done == 1
+    assert told[0].error is not None
+    assert told[0].error.strip().endswith(("nice 19", "none"))
 
 
 def test_it_dies_with_its_server() -> None:

@@ -46,7 +46,7 @@ def children() -> Iterator[int]:
 
 def let_run(pid: int, condition: str) -> None:
     """Stop a worker, or have all its threads run behind everything else, or like any other process."""
-    with suppress(ProcessLookupError, FileNotFoundError):
+    with suppress(OSError):
         if condition == "stopped":
             os.kill(pid, signal.SIGSTOP)
             return
@@ -55,6 +55,7 @@ def let_run(pid: int, condition: str) -> None:
             policy = os.SCHED_IDLE if behind else os.SCHED_OTHER
             os.sched_setscheduler(int(task.name), policy, os.sched_param(0))
             os.setpriority(os.PRIO_PROCESS, int(task.name), 19 if behind else 0)
+        Path(f"/proc/{pid}/autogroup").write_text("19" if behind else "0")
         os.kill(pid, signal.SIGCONT)
 
 
