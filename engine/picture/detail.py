@@ -51,10 +51,12 @@ class DetailCarrier:
         pixels.
         """
         size = changed.shape[::-1]
-        flow = self._motion.calc(
-            _bytes(drawn.luma), _bytes(idle.luma), np.zeros((*changed.shape, 2), np.float32)
+        still = np.zeros((*changed.shape, 2), np.float32)
+        found = self._motion.calc(_bytes(drawn.luma), _bytes(idle.luma), still)
+        flow = (
+            cv2.GaussianBlur(_halved(np.asarray(found, np.float32)) / 2, (0, 0), _FLOW_SMOOTH / 2)
+            * changed[::2, ::2, None]
         )
-        flow = cv2.GaussianBlur(_halved(flow) / 2, (0, 0), _FLOW_SMOOTH / 2) * changed[::2, ::2, None]
         whole = np.asarray(cv2.resize(flow * 2, size, interpolation=cv2.INTER_LINEAR), np.float32)
         moved = Levels(_moved(idle.luma, whole), _moved(idle.chroma, flow))
         light = np.asarray(cv2.GaussianBlur(drawn.luma - moved.luma, (0, 0), _LIGHT), np.float32)
