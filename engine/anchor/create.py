@@ -20,6 +20,7 @@ from engine.anchor.loops import GOOD_FRAMES, MAX_FRAMES, IdleLoop, LoopChoice, a
 from engine.anchor.package import MOUTH, MOUTH_FILES, check_name
 from engine.anchor.prepare import Cut, Retouch, film_clip, loop_cut
 from engine.anchor.resting import Lenders, RestedMouth, find_lenders
+from engine.anchor.shares import mouth_shares
 from engine.anchor.survey import Survey, Tell, survey
 from engine.anchor.trackers import open_tracker
 from engine.anchor.walk import Loop
@@ -31,6 +32,8 @@ from engine.speech.audio import FRAME_RATE
 
 MAX_BYTES = 600_000_000
 """What the decoded pictures of one clip may take in memory: 7.7 s at 1920x1080, 17 s at 1280x720."""
+
+_SPEAKS = 0.5  # share of a drawn mouth that every picture of a loop shows at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ def choose_loop(surveyed: Survey, choice: LoopChoice = "auto") -> tuple[IdleLoop
 
     Four seconds at rest are best; then speaking whose mouth can be closed; then whatever rest there is.
     """
-    fit = usable(surveyed)
+    fit = usable(surveyed) & (mouth_shares(surveyed.yaw, surveyed.pitch) > _SPEAKS)
     longest = longest_clip(surveyed.size)
     resting = fit & at_rest(surveyed)
     idle = find_loop(surveyed, resting, choice, shortest=GOOD_FRAMES, longest=longest)

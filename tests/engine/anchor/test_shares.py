@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.anchor.shares import PITCH, YAW, mouth_shares
+from engine.anchor.shares import AWAY, mouth_shares
 
 
 def constant(yaw: float, pitch: float, count: int = 60) -> float:
@@ -15,11 +15,11 @@ def constant(yaw: float, pitch: float, count: int = 60) -> float:
 
 
 def test_a_face_towards_the_camera_shows_all_and_a_profile_nothing() -> None:
-    assert constant(0, 0) == constant(12, -12) == pytest.approx(1)
-    assert constant(YAW[1] + 1, 0) == constant(-60, 0) == constant(0, PITCH[1] + 1) == 0
-    middle = sum(YAW) / 2
-    assert constant(middle, 0) == constant(-middle, 0) == pytest.approx(0.5)
-    assert constant(middle, sum(PITCH) / 2) == pytest.approx(0.25)
+    assert constant(0, 0) == constant(12, -10) == pytest.approx(1)
+    assert constant(AWAY[1] + 1, 0) == constant(-60, 0) == constant(0, AWAY[1] + 1) == 0
+    middle = sum(AWAY) / 2
+    assert constant(middle, 0) == constant(-middle, 0) == constant(0, middle) == pytest.approx(0.5)
+    assert constant(0.6 * middle, -0.8 * middle) == pytest.approx(0.5)
 
 
 def test_the_further_away_the_less() -> None:
