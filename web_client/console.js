@@ -7,6 +7,7 @@ import { Creation } from "./ui/create.js";
 import { OwnTools } from "./ui/own_tools.js";
 import { Clips } from "./ui/clips.js";
 import { buildFigures } from "./ui/figures.js";
+import { showLink } from "./ui/link.js";
 import { announce, clearError, explain, showError, shownError } from "./ui/notices.js";
 import { Outlets } from "./ui/outlets.js";
 import { Change, checkPresenter, namePresenters, showPresenters } from "./ui/presenters.js";
@@ -75,18 +76,7 @@ async function connect() {
   });
   session.viewer.run();
   poll(session);
-  link(session);
-}
-
-/** Shows where the session can be watched. */
-async function link(session) {
-  byId("link").value = "";
-  try {
-    const url = await api.playerUrl(session.id);
-    if (page.session === session) byId("link").value = url;
-  } catch (error) {
-    if (page.session === session) explain(error, "link");
-  }
+  showLink(session.id, () => page.session === session);
 }
 
 function onView(session, state, error) {
@@ -212,21 +202,6 @@ async function interrupt() {
   }
 }
 
-async function copyLink() {
-  const link = byId("link");
-  try {
-    await navigator.clipboard.writeText(link.value);
-  } catch {
-    // No clipboard on plain http: the selected link can still be copied by hand.
-    link.select();
-    showError("error.copy");
-    return;
-  }
-  setText(byId("copy"), "output.copied");
-  announce("says.copied");
-  setTimeout(() => setText(byId("copy"), "output.copy"), 2000);
-}
-
 /** A presenter was chosen: for the next session, or for the one that runs. */
 function choose(avatar) {
   if (page.session && avatar.name !== page.chosen?.name) change.to(avatar);
@@ -297,8 +272,6 @@ endButton.addEventListener("click", () => {
 });
 byId("say").addEventListener("click", say);
 byId("interrupt").addEventListener("click", interrupt);
-byId("copy").addEventListener("click", copyLink);
-byId("link").addEventListener("focus", ({ target }) => target.select());
 for (const code of ["en", "zh"]) byId(`lang-${code}`).addEventListener("click", () => setLanguage(code));
 text.addEventListener("keydown", (event) => {
   // While an input method composes (Chinese, Japanese), Enter picks a candidate; Safari tells it only by code 229.
