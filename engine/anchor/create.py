@@ -33,7 +33,7 @@ from engine.speech.audio import FRAME_RATE
 MAX_BYTES = 600_000_000
 """What the decoded pictures of one clip may take in memory: 7.7 s at 1920x1080, 17 s at 1280x720."""
 
-_SPEAKS = 0.5  # share of a drawn mouth that every picture of a loop shows at least
+_SPEAKS = 0.35  # share of a drawn mouth that every picture of a loop shows at least
 
 
 @dataclass(frozen=True, slots=True)
