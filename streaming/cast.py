@@ -251,7 +251,7 @@ class EngineCast:
 def _preview(name: str, folder: Path) -> bytes:
     frame = next(iter(read_i420(folder / ANCHOR)), None)
     if frame is None:
-        raise AvatarError(f"The avatar {name} is damaged: {ANCHOR} is empty; prepare it again.")
+        raise AvatarError(f"The avatar {name} is damaged: {ANCHOR} is empty; create it again.")
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(to_rgb(frame), cv2.COLOR_RGB2BGR), options)
     return jpeg.tobytes()

@@ -164,19 +164,19 @@ def read_card(folder: Path) -> AvatarCard:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise AvatarError(f"{path} is damaged ({error}); prepare the avatar again.") from error
+        raise AvatarError(f"{path} is damaged ({error}); create the avatar again.") from error
     if not isinstance(fields, dict):
-        raise AvatarError(f"{path} is damaged (no JSON object); prepare the avatar again.")
+        raise AvatarError(f"{path} is damaged (no JSON object); create the avatar again.")
     if fields.get("schema") not in (1, SCHEMA):
         raise AvatarError(
             f"{path} has schema {fields.get('schema')!r}, this Koubo reads schema {SCHEMA}; "
-            "use a matching Koubo or prepare the avatar again."
+            "use a matching Koubo or create the avatar again."
         )
     try:
         return _parse(fields if fields["schema"] == SCHEMA else _from_schema_1(fields))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise AvatarError(f"{path} is damaged ({what}); prepare the avatar again.") from error
+        raise AvatarError(f"{path} is damaged ({what}); create the avatar again.") from error
 
 
 def _clip_fields(clip: Clip) -> dict[str, Any]:

@@ -147,12 +147,12 @@ def _read_frames(folder: Path, card: AvatarCard, clip: Clip) -> list[Frame]:
     if len(frames) != clip.frames:
         raise AvatarError(
             f"The avatar {card.name} is damaged: {clip.file} holds {len(frames)} pictures, {CARD} says "
-            f"{clip.frames}; prepare it again."
+            f"{clip.frames}; create it again."
         )
     if frames[0].shape != (height * 3 // 2, width):
         raise AvatarError(
             f"The avatar {card.name} is damaged: {clip.file} has another size than {width}x{height}; "
-            "prepare it again."
+            "create it again."
         )
     return frames
 
@@ -163,7 +163,7 @@ def read_mask(folder: Path, card: AvatarCard) -> Mask:
     if mask is None or mask.shape != (card.crop_size, card.crop_size):
         raise AvatarError(
             f"The avatar {card.name} is damaged: {MASK} is missing or not a grey picture of "
-            f"{card.crop_size}x{card.crop_size}; prepare it again."
+            f"{card.crop_size}x{card.crop_size}; create it again."
         )
     return mask.astype(np.float32) / np.float32(255)
 
@@ -179,13 +179,13 @@ def mouth_folder(folder: Path, card: AvatarCard) -> Path:
     for name in MOUTH_FILES:
         if not (mouth / name).is_file():
             raise AvatarError(
-                f"The avatar {card.name} is damaged: its mouth {card.mouth} lacks {name}; prepare it again."
+                f"The avatar {card.name} is damaged: its mouth {card.mouth} lacks {name}; create it again."
             )
     size = read_sheet(mouth).size
     if size != card.crop_size:
         raise AvatarError(
             f"The avatar {card.name} has crops of {card.crop_size} px but its mouth draws {size} px; "
-            "prepare it again."
+            "create it again."
         )
     return mouth
 

@@ -183,7 +183,7 @@ async def test_who_ends_begins_again_with_the_one_on_stage(page: Page, context: 
 
 async def test_a_refused_presenter_leaves_the_other_on_stage(page: Page, context: BrowserContext) -> None:
     session = await connect(page)
-    sentence = "The avatar kai is damaged: its film is empty; prepare it again."
+    sentence = "The avatar kai is damaged: its film is empty; create it again."
 
     async def refuse(route: Route) -> None:
         if route.request.method == "PATCH":
