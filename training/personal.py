@@ -27,14 +27,14 @@ from training.train_together import CHECKPOINT, Duo, Recipe, TogetherRun, train_
 from training.variation import draw_steady
 
 RECIPE = Recipe(
-    Weights(sync=0.05, perceptual=0.3, ms_ssim=0.15, gradient=0.3, warm_up=60),
+    Weights(sync=0.12, perceptual=0.25, ms_ssim=0.15, gradient=0.28, warm_up=60),
     rate=4e-4,
     batch=2,
-    source="both",
+    source="code",
     ear=False,
 )
-"""Less sync and more gradient than for a mouth that still has to find its lips (train_together.FULL). Painted
-by turns from the sound, as live, and from the code that the lips show, which leaves nothing to be blurred."""
+"""With gradients, for what is missing is this person's texture. Painted from the code that the lips show: from
+the sound, openings shrink and blur by all that the ear leaves open (docs/training.md)."""
 
 GPU_MINUTES, CPU_MINUTES = 20.0, 480.0
 

@@ -45,7 +45,7 @@ def fit_codes(
     Returns by how much of the painting's error the fit is better than the ear, 0 where nothing was to do.
     """
     folders = [folder for folder in clip_folders(roots) if read_card(folder).code is None]
-    np.random.default_rng(0).shuffle(folders)  # type: ignore[arg-type]
+    np.random.default_rng(0).shuffle(folders)
     before = after = 0.0
     until = time.monotonic() + 60 * minutes
     for at in range(0, len(folders), _CLIPS):

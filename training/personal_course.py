@@ -29,7 +29,7 @@ from training.personal_score import Decision, PersonalScore, decide, score
 from training.preprocess.embedder import FaceEmbedder
 from training.sync_score import SyncJudge
 
-_VERSION = 1
+_VERSION = 2
 """Of the way clips are made: another one makes them anew."""
 
 _STATE = "course.json"
@@ -155,8 +155,8 @@ def _prepare(
     data.write_clips(judge, rest, order.work / _JUDGE, seed=order.seed, tell=told)
     filmed = [Filmed(*data.truth_of(part), data.filmed_mouths(part, avatar.crop_size)) for part in judge]
     shutil.copytree(avatar.mouth, order.work / _BEFORE)
-    for number, one in enumerate(filmed):
-        write_filmed(order.work / _FILMED / f"{number:03d}.npz", one)
+    for number, stretch in enumerate(filmed):
+        write_filmed(order.work / _FILMED / f"{number:03d}.npz", stretch)
     content = {"key": key, "speech_s": round(speech_s, 2), "mouth": _mouth_hash(avatar.mouth)[:16]}
     part = order.work / f"{_STATE}.part"
     part.write_text(json.dumps(content) + "\n", encoding="utf-8")

@@ -16,10 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.anchor.card import ANCHOR
-from engine.anchor.crop import Crop, Mask, Picture, Points, crop_from_landmarks, extract, smooth_crops
+from engine.anchor.crop import (
+    Crop,
+    Mask,
+    Outline,
+    Picture,
+    Points,
+    crop_from_landmarks,
+    extract,
+    mouth_outline,
+    smooth_crops,
+)
 from engine.anchor.package import Avatar
 from engine.anchor.tracker import Face
-from engine.anchor.transplant import misfit, transplant_crop
+from engine.anchor.transplant import aligned, misfit, transplant_crop
 from engine.errors import BadMediaError, NoFaceError
 from engine.evaluate.lips import aperture
 from engine.evaluate.track import NewTracker, Track, track
@@ -45,14 +55,16 @@ MAX_MISFIT = 0.06
 """Heads turned more differently than this (transplant.misfit) do not exchange mouths."""
 
 HELD_OUT = 0.18
-"""Share of the footage, at its end, that is kept for judging."""
+"""Share of the footage, at its end, that is kept for judging; of short footage more."""
 
+_LEAST_HELD, _MOST_HELD = 100, 0.35  # pictures that a judgement needs; share that it may take
 _GAP = 25  # ticks between both parts: the sound that a clip keeps around it must not reach across
 _RUN = 8  # pictures over one resting face
 _STORED = 256
 _SMOOTH = 2.0  # sigma, pictures: the tracker's trembling would be learned as blur
 _CHOICES = 4  # resting faces of nearly the same view to draw from
 _SILENT_SHARE = 0.2
+_AROUND = 0.03  # share of the side around the jaw that still belongs to the face
 _JUDGED = 300  # pictures in which the sound's offset is looked for
 _STRANGER = 1.2  # times the embedder's threshold for one person
 
@@ -132,7 +144,8 @@ def voiced_ticks(samples: Samples) -> NDArray[np.bool_]:
     """For each whole tick whether the house's voice gate hears somebody."""
     frames = VoiceGate().push(samples)
     per_tick = SAMPLES_PER_TICK // GATE_FRAME
-    return np.array(frames[: len(frames) // per_tick * per_tick], np.bool_).reshape(-1, per_tick).any(axis=1)
+    whole = np.array(frames[: len(frames) // per_tick * per_tick], np.bool_)
+    return np.asarray(whole.reshape(-1, per_tick).any(axis=1))
 
 
 def smoothed(points: Sequence[Points | None]) -> list[Points | None]:
@@ -153,11 +166,11 @@ def smoothed(points: Sequence[Points | None]) -> list[Points | None]:
 
 
 def split(footage: Sequence[Footage]) -> tuple[list[Part], list[Part]]:
-    """What to learn from and what to judge by: of each video its last HELD_OUT, with a gap between."""
+    """What to learn from and what to judge by: of each video its last part, with a gap between."""
     learn, judge = [], []
     for one in footage:
         count = len(one.points)
-        cut = round(count * (1 - HELD_OUT))
+        cut = count - round(min(max(count * HELD_OUT, _LEAST_HELD), count * _MOST_HELD))
         learn.append(Part(one, 0, max(0, cut - _GAP)))
         judge.append(Part(one, cut, count))
     return learn, judge
@@ -231,7 +244,8 @@ def write_clips(
 
 def _runs(parts: Sequence[Part], rest: Rest, random: np.random.Generator) -> list[_Run]:
     """Runs of pictures that show a face and have a resting face of the same view."""
-    speaking, silent = [], []
+    speaking: list[_Run] = []
+    silent: list[_Run] = []
     for part in parts:
         for start in range(part.start, part.stop - _RUN + 1, _RUN):
             points = part.footage.points[start : start + _RUN]
@@ -255,7 +269,8 @@ def _transplanted(frame: Picture, number: int, run: _Run, rest: Rest, mask: Mask
     still, points = rest.points[rest.frames.index(run.rest)], run.footage.points[number]
     assert points is not None
     crop = padded(rest.avatar.card.crops[run.rest])
-    return transplant_crop(rest.avatar.rgb(run.rest), still, frame, points, crop, mask)
+    jaws = mouth_outline(still, crop), mouth_outline(points, aligned(crop, still, points))
+    return transplant_crop(rest.avatar.rgb(run.rest), still, frame, points, crop, mask * _faces_only(*jaws))
 
 
 def _store(folder: Path, run: _Run, rest: Rest, pictures: Sequence[Picture]) -> None:
@@ -276,6 +291,16 @@ def _store(folder: Path, run: _Run, rest: Rest, pictures: Sequence[Picture]) -> 
     idle = extract(rest.avatar.rgb(run.rest), crop, _STORED)
     samples = span(run.footage.samples, run.start - LEAD, _RUN + 2 * LEAD)
     write_clip(folder, card, [encode(picture) for picture in pictures], samples, encode(idle))
+
+
+def _faces_only(still: Outline, moved: Outline) -> Mask:
+    """One where either lower face is: the collar below the chin stays that of the resting picture."""
+    hull = cv2.convexHull(np.concatenate([still, moved]).astype(np.float32) * _STORED)
+    mask = np.zeros((_STORED, _STORED), np.float32)
+    cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1.0)
+    reach = round(_AROUND * _STORED) | 1
+    grown = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
+    return np.asarray(cv2.GaussianBlur(grown, (0, 0), 0.5 * reach), np.float32)
 
 
 def _padded_mask(mask: Mask) -> Mask:

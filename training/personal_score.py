@@ -153,9 +153,9 @@ def _live(avatar: Avatar, mouth: MouthRuntime, one: Filmed, tracker: NewTracker)
     for meter, series in zip(flickers, (drawn, true), strict=True):
         for each in series:
             meter.add(each)
-    energy, true_energy = (np.mean([gradient_energy(each) for each in series]) for series in (drawn, true))
+    energy, true_energy = (float(np.mean(list(map(gradient_energy, series)))) for series in (drawn, true))
     return (
-        float(energy / max(true_energy, 1e-9)),
+        energy / max(true_energy, 1e-9),
         lips.jaw_r,
         lips.aperture_r,
         lips.pucker_r,
@@ -193,6 +193,7 @@ RULES = (
 )
 _MOST = 2.0  # units that one measure can gain or lose
 _ENOUGH = 0.1
+_LEAK = 0.15
 _LONG_S = 10.0  # held-out seconds from which correlations are trusted to their rule
 
 
@@ -225,7 +226,8 @@ def decide(before: PersonalScore, after: PersonalScore, seconds: float) -> Decis
         slack = max(1.0, (_LONG_S / max(seconds, 1.0)) ** 0.5) if rule.name.endswith("_r") else 1.0
         if -gain > rule.allowed * slack:
             worse.append(rule.name)
-    if np.isfinite(after.jaw_r) and after.swapped_jaw_r > max(before.swapped_jaw_r, after.jaw_r - 0.1) + 0.1:
+    # Lips that fit another moment nearly as well as their own follow something else than the voice.
+    if after.swapped_jaw_r > max(before.swapped_jaw_r + _LEAK, after.jaw_r - _LEAK):
         worse.append("swapped_jaw_r")
     mean = total / max(weights, 1e-9)
     if worse:

@@ -33,7 +33,7 @@ _JUDGE_RATE = 0.3
 _CODE_SHARE = 0.1
 
 
-Source = Literal["sound", "code", "both"]
+Source = Literal["sound", "code"]
 
 FULL = Weights(sync=0.1, perceptual=0.4, ms_ssim=0.3, gradient=0.0)
 """Between lips and sharpness, as the sweep in docs/training.md shows."""
@@ -45,8 +45,8 @@ class Recipe:
 
     alternate: whether the discriminator takes turns, else it stays as it came; painted: weight of painted
     mouths, told to be wrong, in the discriminator's loss; batch: sequences of five pictures; source: what is
-    painted from, the sound or (where clips have one) the true code while the ear learns to tell it, or
-    both by turns; ear: whether the ear learns at all.
+    painted from, the sound or (where clips have one) the true code while the ear learns to tell it; ear:
+    whether the ear learns at all.
     """
 
     weights: Weights = FULL
@@ -142,7 +142,7 @@ def paint_turn(duo: Duo, batch: TalkBatch, recipe: Recipe, number: int) -> loop.
     _freeze_parts(duo.parts, False)
     if duo.settled_ear:
         duo.parts.ear.eval()
-    picture = _painted(duo.parts, batch, _source_at(recipe, number))
+    picture = _painted(duo.parts, batch, recipe.source)
     target = batch.target.to(where)
     idle = batch.reference.to(where) if batch.still or bool(batch.known.all()) else None
     weights = recipe.weights
@@ -208,14 +208,6 @@ def _cosine(duo: Duo, fives: Tensor, mel: Tensor) -> Tensor:
 def _fives(pictures: Tensor) -> Tensor:
     """(5n, 3, S, S) -> (n, 5, 3, S, S)."""
     return pictures.view(-1, FRAMES, *pictures.shape[1:])
-
-
-def _source_at(recipe: Recipe, number: int) -> Source:
-    """What the generator's turn in step `number` paints from."""
-    if recipe.source != "both":
-        return recipe.source
-    turn = number // 2 if recipe.alternate else number
-    return "sound" if turn % 2 else "code"
 
 
 def _ear_rests(duo: Duo, recipe: Recipe) -> bool:

@@ -6,11 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.mouth.sheet import read_sheet, write_sheet
 from tests.training.personal import BLIND, SMALL, small_presets
 from trt_build import check
 from trt_build.export import export_untrained
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Threads that wait for one another are slow on a busy machine, and these networks are small."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

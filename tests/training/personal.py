@@ -72,7 +72,7 @@ def level_of(samples: Samples) -> NDArray[np.float64]:
     """(ticks,) how loud each tick is, in [0, 1]."""
     ticks = samples[: samples.size // SAMPLES_PER_TICK * SAMPLES_PER_TICK].reshape(-1, SAMPLES_PER_TICK)
     loud = np.sqrt(np.mean(ticks.astype(np.float64) ** 2, axis=1))
-    return loud / max(float(loud.max()), 1e-9)
+    return np.asarray(loud / max(float(loud.max()), 1e-9))
 
 
 def film_person(path: Path, seconds: float, *, silent_s: float = 1.0, seed: int = 0) -> Path:

@@ -39,7 +39,7 @@ def painted(parts: Parts, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         skips = parts.face(torch.from_numpy(face_input(faces)))
         picture = parts.decoder(parts.ear(torch.from_numpy(mels[:, None])), skips)
-    return picture.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5
+    return np.asarray(picture.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5)
 
 
 def inputs(size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,6 @@ def clips(written: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tells and saves after each step."""
-    torch.set_num_threads(1)  # threads that wait for one another are slow on a busy machine
     monkeypatch.setattr(loop, "_REPORT_EVERY", 1)
     monkeypatch.setattr(loop, "_SAVE_EVERY_S", -1.0)
 

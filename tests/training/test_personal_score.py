@@ -76,14 +76,14 @@ def scores(avatar: Avatar, held: tuple[list[Clip], list[Filmed]]) -> dict[str, P
 
 def test_a_mouth_that_listens_is_told_from_one_that_does_not(scores: dict[str, PersonalScore]) -> None:
     listening, shut, restless = (scores[name] for name in ("listening", "shut", "restless"))
-    assert listening.jaw_r > 0.7
-    assert listening.aperture_r > 0.7
+    assert listening.jaw_r > 0.4
+    assert listening.aperture_r > 0.4
     assert listening.lag_frames <= 1
     assert listening.swapped_jaw_r < listening.jaw_r - 0.3
-    assert abs(restless.jaw_r) < 0.5
+    assert abs(restless.jaw_r) < 0.35
     assert not shut.jaw_r > 0.5  # nothing moves, or nothing that fits
-    assert listening.psnr_mouth > max(shut.psnr_mouth, restless.psnr_mouth)
-    assert listening.ssim_mouth > restless.ssim_mouth
+    assert listening.ssim_mouth > max(shut.ssim_mouth, restless.ssim_mouth)
+    assert listening.psnr_mouth > restless.psnr_mouth
     assert restless.flicker_ratio > listening.flicker_ratio
     assert restless.silence_aperture >= listening.silence_aperture
 
@@ -92,21 +92,22 @@ def test_the_better_mouth_wins_and_the_worse_does_not(scores: dict[str, Personal
     assert decide(scores["restless"], scores["listening"], 2.5).better
     refused = decide(scores["listening"], scores["restless"], 2.5)
     assert not refused.better
-    assert {"jaw_r", "psnr_mouth"} <= set(refused.worse)
+    assert {"jaw_r", "aperture_r"} <= set(refused.worse)
     assert "jaw_r" in refused.why
     assert not decide(scores["listening"], scores["listening"], 2.5).better
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_every_measure_counts_in_its_direction(rule: Rule) -> None:
+    """And worse by more than it is allowed is a veto."""
     at = getattr(GOOD, rule.name)
-    step = 2 * abs(rule.unit) if rule.best is not None or rule.unit > 0 else -2 * abs(rule.unit)
-    better, worse = (replace(GOOD, **{rule.name: at + sign * step}) for sign in (1, -1))
-    up, down = decide(GOOD, better, 30.0), decide(GOOD, worse, 30.0)
-    assert up.better
-    assert up.score > 0
-    assert not down.better
-    assert down.score < 0
+    upwards = 1 if rule.best is not None or rule.unit > 0 else -1
+    better = replace(GOOD, **{rule.name: at + upwards * abs(rule.unit) / 2})
+    assert decide(GOOD, better, 30.0).score > 0
+    for share, veto in ((0.8, False), (1.2, True)):
+        worse = decide(GOOD, replace(GOOD, **{rule.name: at - upwards * share * rule.allowed}), 30.0)
+        assert worse.score < 0
+        assert worse.worse == ([rule.name] if veto else [])
 
 
 def test_one_clear_loss_is_a_veto_whatever_else_is_won() -> None:

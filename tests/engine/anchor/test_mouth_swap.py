@@ -84,7 +84,7 @@ def test_a_disk_that_fills_up_changes_nothing(
         raise OSError(28, "No space left on device")
 
     before = names(folder)
-    monkeypatch.setattr(mouth_swap.shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(AvatarError, match="No space left"):
         swap_mouth(folder, new)
     assert not is_new(folder)
