@@ -33,8 +33,8 @@ RECIPE = Recipe(
     source="code",
     ear=False,
 )
-"""With gradients, for what is missing is this person's texture. Painted from the code that the lips show: from
-the sound, openings shrink and blur by all that the ear leaves open (docs/training.md)."""
+"""With gradients, for what is missing is this person's texture. Painted from the code that the lips show:
+from the sound, openings shrink and blur by all that the ear leaves open (docs/training.md)."""
 
 GPU_MINUTES, CPU_MINUTES = 20.0, 480.0
 
