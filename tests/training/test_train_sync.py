@@ -39,8 +39,8 @@ from training.train_sync import (
 ROOT = Path(__file__).parents[2]
 
 
-def data_of(clips: Sequence[Clip], plan: Preset, **kind: bool) -> ClipData:
-    return ClipData(clips, crop_side(plan.size), **kind)
+def data_of(clips: Sequence[Clip], plan: Preset) -> ClipData:
+    return ClipData(clips, crop_side(plan.size))
 
 
 def silent(share: float, figures: dict[str, float]) -> None:
