@@ -1,15 +1,18 @@
 """Another mouth for an avatar, whole or not at all."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from engine.anchor import mouth_swap
-from engine.anchor.card import read_card, write_card
+from engine.anchor.card import CARD, read_card, write_card
 from engine.anchor.mouth_swap import BEFORE, mend, swap_mouth
-from engine.anchor.package import Avatar
+from engine.anchor.package import MASK, Avatar
 from engine.errors import AvatarError
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet, write_sheet
 from tests.fakes import SIZE, make_avatar
@@ -62,10 +65,22 @@ def test_a_shared_mouth_stays_where_it_is(folder: Path, new: Path) -> None:
 
 
 def test_an_avatar_of_schema_1_learns_too(folder: Path, new: Path) -> None:
-    """Its mask serves all frames; the card is only written again where the mouth's place changes."""
-    swap_mouth(folder, new)
+    """One mask.png serves all frames; the card is written anew only where the mouth's place changes."""
+    fields = json.loads((folder / CARD).read_text())
+    (clip,) = fields.pop("clips")
+    old = {key: clip[key] for key in ("loop", "frames", "crops")}
+    (folder / "mouth").rename(folder / "lips")
+    first = {**fields, **old, "schema": 1, "mouth": "lips"}
+    (folder / CARD).write_text(json.dumps(first))
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[20:50, 15:50] = 255
+    cv2.imwrite(str(folder / MASK), mask)
     swap_mouth(folder, new)
     assert is_new(folder)
+    avatar = Avatar.load(folder)
+    assert avatar.mask(0)[30, 30] == 1
+    assert avatar.card.mouth == "mouth"
+    assert avatar.card.consent is None
 
 
 def test_a_mouth_that_is_not_whole_changes_nothing(folder: Path, new: Path) -> None:
