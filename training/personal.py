@@ -8,7 +8,6 @@ The same losses and the same turns of generator and discriminator as any trainin
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 import torch
@@ -27,7 +26,7 @@ from training.train_together import CHECKPOINT, Duo, Recipe, TogetherRun, train_
 from training.variation import draw_steady
 
 RECIPE = Recipe(
-    Weights(sync=0.12, perceptual=0.25, ms_ssim=0.15, gradient=0.28, warm_up=60),
+    Weights(sync=0.05, perceptual=0.3, ms_ssim=0.15, gradient=0.3, warm_up=60),
     rate=4e-4,
     batch=2,
     source="code",
@@ -37,8 +36,6 @@ RECIPE = Recipe(
 from the sound, openings shrink and blur by all that the ear leaves open (docs/training.md)."""
 
 GPU_MINUTES, CPU_MINUTES = 20.0, 480.0
-
-_FITTING = 0.25  # share of the minutes that reading the lips may take, on top of them
 
 
 def default_minutes() -> float:
@@ -72,9 +69,7 @@ def train_personal(mouth: Path, clips: Path, run: PersonalRun, recipe: Recipe = 
             f"The mouth of this avatar is of the preset {size.name}, which does not start from the resting "
             "face, so it cannot be adapted to a person; create the avatar with a mouth of lite192 or live384."
         )
-    if not (run.output / CHECKPOINT).is_file():
-        minutes = inf if run.steps else _FITTING * run.minutes
-        fit_codes([clips], parts, size.size, minutes=minutes, tell=run.fitting)
+    fit_codes([clips], parts, size.size, run.fitting)
     judge_size = preset(checkpoint.read_state(SHIPPED)["preset"])
     judge, eye = Discriminator(judge_size), Discriminator(judge_size)
     for network in (judge, eye):

@@ -5,7 +5,6 @@ and a picture learned from the ear's guess is blurred by all that the guess leav
 is moved, from the ear's guess, to where the mouth as it is paints the filmed lips best.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
@@ -36,21 +35,14 @@ _EDGE = 0.02  # codes are kept this far from 0 and 1, where a logit has no end
 Tell = Callable[[int, int], None]
 
 
-def fit_codes(
-    roots: Sequence[Path], parts: Parts, size: int, *, minutes: float = inf, tell: Tell | None = None
-) -> float:
-    """Writes the code of each picture into the cards of the clips below `roots` that have none yet, as many
-    as `minutes` allow, in an order of chance.
+def fit_codes(roots: Sequence[Path], parts: Parts, size: int, tell: Tell | None = None) -> float:
+    """Writes the code of each picture into the cards of the clips below `roots` that have none yet.
 
     Returns by how much of the painting's error the fit is better than the ear, 0 where nothing was to do.
     """
     folders = [folder for folder in clip_folders(roots) if read_card(folder).code is None]
-    np.random.default_rng(0).shuffle(folders)
     before = after = 0.0
-    until = time.monotonic() + 60 * minutes
     for at in range(0, len(folders), _CLIPS):
-        if time.monotonic() > until:
-            break
         some = folders[at : at + _CLIPS]
         codes, error, rest = _fit([read_clip(folder) for folder in some], parts, size)
         before, after = before + error, after + rest

@@ -95,7 +95,7 @@ def test_lips_are_read_once(small_mouths: Path, clips: Path) -> None:
     _, parts = load_exported(small_mouths / SMALL.name)
     folders = sorted(clips.iterdir())
     told: list[tuple[int, int]] = []
-    gain = fit_codes([clips], parts, SMALL.size, tell=lambda done, total: told.append((done, total)))
+    gain = fit_codes([clips], parts, SMALL.size, lambda done, total: told.append((done, total)))
     assert gain >= 0
     assert told[-1] == (len(folders), len(folders))
     for folder in folders:
@@ -103,14 +103,8 @@ def test_lips_are_read_once(small_mouths: Path, clips: Path) -> None:
         assert code.shape == (read_card(folder).frames, CODE)
         assert code.min() >= 0
         assert code.max() <= 1
-    assert fit_codes([clips], parts, SMALL.size, tell=lambda done, total: told.append((done, total))) == 0
+    assert fit_codes([clips], parts, SMALL.size, lambda done, total: told.append((done, total))) == 0
     assert len(told) == -(-len(folders) // 4)
-
-
-def test_no_more_lips_are_read_than_time_allows(small_mouths: Path, clips: Path) -> None:
-    _, parts = load_exported(small_mouths / SMALL.name)
-    fit_codes([clips], parts, SMALL.size, minutes=0)
-    assert sum(read_card(folder).code is not None for folder in clips.iterdir()) <= 4
 
 
 def test_fitted_codes_are_what_the_batches_hold(small_mouths: Path, clips: Path) -> None:
