@@ -232,9 +232,7 @@ class EngineCast:
         """A new presenter, of the default avatar when `name` is None. Raises NotFound or AvatarError."""
         chosen = name or self._default or next(iter(list_avatars()), None)
         if chosen is None:
-            raise Busy(
-                "No avatar is installed; make one with `koubo avatar create`, or set KOUBO_AVATARS."
-            )
+            raise Busy("No avatar is installed; make one with `koubo avatar create`, or set KOUBO_AVATARS.")
         role = self._role(chosen, await self._library.get(chosen))
         return Part(LiveAvatar(role.loaded.avatar, role.loaded.features, role.mouth), role)
 

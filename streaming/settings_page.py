@@ -49,7 +49,7 @@ Read by every command, not only by `koubo serve`.
 | `KOUBO_AVATARS` | folders with more avatars, separated like `PATH` |
 | `KOUBO_CACHE` | downloads and intermediate results; `~/.cache/koubo` |
 | `KOUBO_FACE_MODEL` | MediaPipe's `face_landmarker.task`, for preparation and evaluation |
-| `KOUBO_SEGMENTER` | MediaPipe's `selfie_segmentation.tflite`, for mattes of filmed people ([presenters](presenters.md#a-clear-background)) |
+| `KOUBO_SEGMENTER` | MediaPipe's `selfie_segmentation.tflite`, for mattes ([presenters](presenters.md)) |
 | `KOUBO_CHROMIUM` | the Chromium that renders presenters in the studio |
 | `FORWARDED_ALLOW_IPS` | addresses of reverse proxies whose `X-Forwarded-For` is believed; `127.0.0.1` |
 """

@@ -106,6 +106,7 @@ def test_every_shipped_mouth(machine: FakeBuilding, tmp_path: Path, monkeypatch:
     for name in ("small", "large"):
         write_tiny_mouth(tmp_path / "mouths" / name, 32)
     monkeypatch.setattr(package, "avatar_roots", lambda: [tmp_path])
+    monkeypatch.setattr(package, "_PACKAGED", tmp_path)
     output = koubo_build().output
     assert "small on NVIDIA A10" in output
     assert "large on NVIDIA A10" in output

@@ -53,7 +53,7 @@ def test_speech_that_is_none_leaves_nothing_behind(tmp_path: Path) -> None:
         (("train", "generator", "--data", "none", "--speech", "none", "--output", "o"), "no folder"),
         (("train", "sync", "--data", "none", "--output", "o"), "no clips below none"),
         (("export", "--checkpoint", "none.safetensors", "--output", "o"), "no checkpoint"),
-        (("avatar", "prepare", "none.mp4", "--name", "n", "--output", "o", "--loop", "round"), "pingpong"),
+        (("avatar", "create", "none.mp4", "--name", "n", "--rendered", "me"), "none.mp4"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(words: tuple[str, ...], hint: str) -> None:

@@ -21,7 +21,7 @@ from engine.anchor.package import MOUTH, MOUTH_FILES, check_name
 from engine.anchor.prepare import Cut, Retouch, film_clip, loop_cut
 from engine.anchor.resting import Lenders, RestedMouth, find_lenders
 from engine.anchor.shares import mouth_shares
-from engine.anchor.survey import Survey, Tell, survey
+from engine.anchor.survey import Survey, Tell, source_of, survey
 from engine.anchor.trackers import open_tracker
 from engine.anchor.walk import Loop
 from engine.errors import AvatarError, FootageError
@@ -133,6 +133,7 @@ def look(
     """One reading of the footage and the advice on it, but for the codes in `forgive`. Raises FootageError
     when there is a problem.
     """
+    source_of(video)  # what is no video is told before a tracker is missed
     with closing(open_tracker(tracker)) as faces:
         surveyed = survey(video, faces, tell)
     findings = [finding for finding in check(surveyed) if finding.code not in forgive]

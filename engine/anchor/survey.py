@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -93,24 +94,36 @@ class Survey:
 def survey(
     video: Path, tracker: FacesTracker, tell: Tell | None = None, *, max_side: int = MAX_SIDE
 ) -> Survey:
-    """Read `video` once; the tracker stays open.
+    """Read `video` once; the tracker stays open. Raises as `source_of` does."""
+    source = source_of(video)
+    notes = _Notes()
+    seconds = min(source.duration_s, MAX_SECONDS)
+    with _told_as_findings():
+        damage = _watch(video, tracker, notes, max_side, tell, round(seconds * FRAME_RATE))
+    loudness, voiced = _listen(video, source, len(notes))
+    return notes.survey(source, loudness, voiced, damage)
+
+
+def source_of(video: Path) -> Source:
+    """The facts of a video file, at a glance.
 
     Raises FootageError for a file without pictures or one that cannot be read, BadMediaError when there is
     no such file.
     """
     if not video.is_file():
         raise BadMediaError(f"There is no video file at {video}; check the path.")
+    with _told_as_findings():
+        return probe(video)
+
+
+@contextmanager
+def _told_as_findings() -> Iterator[None]:
     try:
-        source = probe(video)
-        notes = _Notes()
-        seconds = min(source.duration_s, MAX_SECONDS)
-        damage = _watch(video, tracker, notes, max_side, tell, round(seconds * FRAME_RATE))
+        yield
     except NoPictureError as error:
         raise FootageError([Finding("no-picture", "problem", str(error))]) from error
     except BadMediaError as error:
         raise FootageError([Finding("unreadable", "problem", str(error))]) from error
-    loudness, voiced = _listen(video, source, len(notes))
-    return notes.survey(source, loudness, voiced, damage)
 
 
 def counted_faces(faces: Sequence[Face]) -> list[tuple[Crop, Points]]:

@@ -106,7 +106,7 @@ def test_a_verdict_is_written_with_its_pictures(avatar: Avatar, speech: list[Pat
     assert set(written["recordings"]) == {speech[0].stem, speech[2].stem}
     wanted = {"psnr_mouth", "gmsd_mouth", "jaw_r_worst", "swapped_jaw_r", "silence_aperture", "idle_aperture"}
     assert wanted <= set(written["summary"])
-    assert verdict.summary()["psnr_mouth"] > 10
+    assert verdict.summary()["psnr_mouth"] > 9
     assert verdict.summary()["jaw_r_worst"] <= verdict.summary()["jaw_r"]
     assert (tmp_path / "sheet.jpg").stat().st_size > 5000
 

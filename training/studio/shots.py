@@ -133,7 +133,7 @@ def render_take(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> None:
-    """Renders a performance and its sound: frames/ (with `twins` idle/), truth.json, video.mp4 in `output`."""
+    """Renders a performance with its sound: frames/ (`twins`: idle/), truth.json, video.mp4."""
     names = [_name(i) for i in range(len(take))]
     jobs = [(output / "frames" / name, take.spec(i)) for i, name in enumerate(names)]
     if twins:
