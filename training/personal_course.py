@@ -29,7 +29,7 @@ from training.personal_score import Decision, PersonalScore, decide, score
 from training.preprocess.embedder import FaceEmbedder
 from training.sync_score import SyncJudge
 
-_VERSION = 2
+_VERSION = 3
 """Of the way clips are made: another one makes them anew."""
 
 _STATE = "course.json"

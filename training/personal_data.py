@@ -64,6 +64,7 @@ _STORED = 256
 _SMOOTH = 2.0  # sigma, pictures: the tracker's trembling would be learned as blur
 _CHOICES = 4  # resting faces of nearly the same view to draw from
 _SILENT_SHARE = 0.2
+_NOSE = 1  # of an outline's points
 _AROUND = 0.03  # share of the side around the jaw that still belongs to the face
 _JUDGED = 300  # pictures in which the sound's offset is looked for
 _STRANGER = 1.2  # times the embedder's threshold for one person
@@ -294,8 +295,9 @@ def _store(folder: Path, run: _Run, rest: Rest, pictures: Sequence[Picture]) -> 
 
 
 def _faces_only(still: Outline, moved: Outline) -> Mask:
-    """One where either lower face is: the collar below the chin stays that of the resting picture."""
-    hull = cv2.convexHull(np.concatenate([still, moved]).astype(np.float32) * _STORED)
+    """One where either lower face is, below the nose: nose and collar stay those of the resting picture."""
+    below = np.concatenate([np.delete(one, _NOSE, axis=0) for one in (still, moved)])
+    hull = cv2.convexHull(below.astype(np.float32) * _STORED)
     mask = np.zeros((_STORED, _STORED), np.float32)
     cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1.0)
     reach = round(_AROUND * _STORED) | 1
