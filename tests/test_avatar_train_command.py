@@ -55,8 +55,9 @@ def test_footage_that_has_gone_is_named(tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_file(tmp_path: Path) -> None:
     folder = make_avatar(tmp_path / "avatars", "mine")
-    (tmp_path / "work").write_text("a file")
-    assert "--output" in complaint(folder, "--footage", "me.mp4", "--output", tmp_path / "work")
+    for name in ("work", "me.mp4"):
+        (tmp_path / name).write_text("a file")
+    assert "--output" in complaint(folder, "--footage", tmp_path / "me.mp4", "--output", tmp_path / "work")
 
 
 @pytest.mark.slow

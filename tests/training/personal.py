@@ -16,7 +16,7 @@ from engine.speech.audio import SAMPLES_PER_TICK, Samples
 from tests import films
 from tests.fakes import FakeTracker, make_avatar, speech_like
 from tests.tiny_mouth import write_tiny_mouth
-from tests.training.footage import toml
+from tests.training.footage import syllables, toml
 from training.models import presets
 from training.models.presets import DiscriminatorSize, Preset
 
@@ -78,10 +78,18 @@ def level_of(samples: Samples) -> NDArray[np.float64]:
 def film_person(path: Path, seconds: float, *, silent_s: float = 1.0, seed: int = 0) -> Path:
     """Footage: silence with a closed mouth, then speech whose mouth opens as far as it is loud."""
     quiet = np.zeros(round(silent_s * 25) * SAMPLES_PER_TICK, np.float32)
-    samples = np.concatenate([quiet, speech_like(seconds, seed)])
+    samples = np.concatenate([quiet, _babble(seconds, seed)])
     samples = samples[: samples.size // SAMPLES_PER_TICK * SAMPLES_PER_TICK]
     gapes = np.where(level_of(samples) > 0.02, 0.02 + 0.07 * level_of(samples), 0)
     return films.write(path, films.faces(gapes), samples)
+
+
+def _babble(seconds: float, seed: int) -> Samples:
+    """Syllables that never repeat, so that another moment's sound does not fit this one's mouth."""
+    spoken = speech_like(seconds, seed)
+    level = 0.15 + 0.85 * syllables(-(-spoken.size // SAMPLES_PER_TICK), seed)
+    middle = (np.arange(level.size) + 0.5) * SAMPLES_PER_TICK
+    return np.asarray(spoken * np.interp(np.arange(spoken.size), middle, level), np.float32)
 
 
 class TurnedTracker(FakeTracker):
