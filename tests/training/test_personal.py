@@ -124,6 +124,7 @@ def test_networks_learn_again_after_the_fit(small_mouths: Path, clips: Path) -> 
     assert all(p.grad is None for network in parts.named().values() for p in network.parameters())
 
 
+@pytest.mark.slow
 def test_the_loss_falls(small_mouths: Path, clips: Path, tmp_path: Path) -> None:
     """Fifty turns from a random mouth come nearer to the person's pictures."""
     mouth = small_mouths / SMALL.name

@@ -113,6 +113,7 @@ def test_the_same_command_goes_on(avatar: Path, film: Path, tmp_path: Path) -> N
     assert trained
 
 
+@pytest.mark.slow
 def test_other_footage_begins_anew(avatar: Path, film: Path, tmp_path: Path) -> None:
     def same(checkpoint: Path, target: Path, trained: dict[str, Any]) -> None:
         shutil.copytree(Avatar.load(avatar).mouth, target, dirs_exist_ok=True)
@@ -144,6 +145,7 @@ def test_footage_that_is_none(avatar: Path, tmp_path: Path, kind: str) -> None:
     assert mouth_of(avatar) == old
 
 
+@pytest.mark.slow
 def test_somebody_elses_footage_is_refused_unless_told(avatar: Path, tmp_path: Path) -> None:
     samples = speech_like(8.0)[: 200 * SAMPLES_PER_TICK]
     darker = [(picture * 0.85).astype("uint8") for picture in films.faces([0.05, 0.0] * 100)]
@@ -168,6 +170,7 @@ def test_a_full_disk_leaves_the_avatar_as_it_was(
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_a_course_that_was_cut_off_in_its_preparation_begins_anew(
     avatar: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
