@@ -74,7 +74,7 @@ def test_a_filmed_person_from_video_to_verdict(data_folder: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["why"]
-    assert found["jaw_r"]["before"] > 0.2
+    assert found["psnr_mouth"]["before"] > 15
     assert Avatar.load(folder).crop_size == 192
     assert (tmp_path / "work" / "sheet.jpg").is_file()
     same = koubo(*words, timeout=600)
