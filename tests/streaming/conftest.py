@@ -10,9 +10,12 @@ import pytest
 from fastapi import FastAPI
 
 from streaming.cast import EngineCast
+from streaming.events import Event
 from streaming.server import create_app
+from streaming.sessions import Session
 from streaming.settings import Settings
 from tests.fakes import FakeMouth, make_avatar
+from tests.streaming.spectator import Spectator, watch
 
 Exchange = Callable[[str], Awaitable[str]]
 
@@ -66,6 +69,26 @@ async def session(http: httpx.AsyncClient) -> dict[str, str]:
     assert response.status_code == 201
     opened: dict[str, str] = response.json()
     return opened
+
+
+@pytest.fixture
+def live(app: FastAPI, session: dict[str, str]) -> Session:
+    """The open session itself."""
+    found: Session = app.state.table.get(session["id"])
+    return found
+
+
+@pytest.fixture
+def spectator(live: Session) -> Spectator:
+    return watch(live)
+
+
+@pytest.fixture
+def told(live: Session) -> list[Event]:
+    """Every event of the session."""
+    events: list[Event] = []
+    live.events.listen(events.append)
+    return events
 
 
 def exchange(http: httpx.AsyncClient, url: str, locations: list[str] | None = None) -> Exchange:

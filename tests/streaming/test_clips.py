@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from streaming.cast import EngineCast
 from streaming.events import AvatarChanged, ClipEnded, ClipStarted, Event
@@ -18,7 +17,7 @@ from streaming.webrtc.client import Watcher
 from tests.fakes import FRAMES, FakeMouth
 from tests.streaming.conftest import eventually, exchange
 from tests.streaming.presenters import make_presenter
-from tests.streaming.spectator import Spectator, watch
+from tests.streaming.spectator import Spectator
 
 Show = Callable[[str], Awaitable[httpx.Response]]
 
@@ -31,26 +30,6 @@ def avatars(avatars: Path) -> Path:
         avatars, "fake", clips={"hello": "greeting", "wave": "gesture", "nod": "gesture", "talk": "talking"}
     )
     return avatars
-
-
-@pytest.fixture
-def live(app: FastAPI, session: dict[str, str]) -> Session:
-    """The open session itself."""
-    found: Session = app.state.table.get(session["id"])
-    return found
-
-
-@pytest.fixture
-def spectator(live: Session) -> Spectator:
-    return watch(live)
-
-
-@pytest.fixture
-def told(live: Session) -> list[Event]:
-    """Every event of the session."""
-    events: list[Event] = []
-    live.events.listen(events.append)
-    return events
 
 
 @pytest.fixture

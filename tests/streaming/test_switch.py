@@ -10,7 +10,6 @@ import av
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from engine.anchor.card import ANCHOR, CARD
@@ -24,7 +23,7 @@ from streaming.webrtc.client import Watcher
 from tests.fakes import FRAME_SIZE, FRAMES, FakeMouth, speech_like
 from tests.streaming.conftest import SDP, eventually, exchange
 from tests.streaming.presenters import add_matte, brightness, make_presenter
-from tests.streaming.spectator import Spectator, watch
+from tests.streaming.spectator import Spectator
 
 Change = Callable[[str], Awaitable[httpx.Response]]
 
@@ -45,26 +44,6 @@ def avatars(avatars: Path) -> Path:
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"label": "off", "label_off_reason": "pictures are compared"})
-
-
-@pytest.fixture
-def live(app: FastAPI, session: dict[str, str]) -> Session:
-    """The open session itself, which shows `fake`."""
-    found: Session = app.state.table.get(session["id"])
-    return found
-
-
-@pytest.fixture
-def spectator(live: Session) -> Spectator:
-    return watch(live)
-
-
-@pytest.fixture
-def told(live: Session) -> list[Event]:
-    """Every event of the session."""
-    events: list[Event] = []
-    live.events.listen(events.append)
-    return events
 
 
 @pytest.fixture

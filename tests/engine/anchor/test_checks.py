@@ -1,6 +1,5 @@
 """What is said about footage."""
 
-import pickle
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.anchor.checks import Finding, check, problems, usable
+from engine.anchor.checks import check, problems, usable
 from engine.anchor.crop import Points
 from engine.anchor.survey import MAX_SECONDS, Survey
 from engine.errors import FootageError, KouboError
@@ -210,8 +209,3 @@ def test_a_refusal_carries_its_findings() -> None:
     assert isinstance(error, KouboError)
     assert error.findings == tuple(findings)
     assert str(error) == problems(findings)[0].sentence, "advice is not shouted"
-
-
-def test_findings_can_be_sent_elsewhere() -> None:
-    finding = Finding("face-lost", "advice", "Gone.", {"at": 1.0}, 1.0)
-    assert pickle.loads(pickle.dumps(finding)) == finding
