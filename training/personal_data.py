@@ -34,8 +34,8 @@ from engine.errors import BadMediaError, NoFaceError
 from engine.evaluate.lips import aperture
 from engine.evaluate.track import NewTracker, Track, track
 from engine.picture.video import read_rgb
-from engine.speech.audio import FRAME_RATE, SAMPLES_PER_TICK, Samples, load_speech
-from engine.speech.gate import GATE_FRAME, VoiceGate
+from engine.speech.audio import FRAME_RATE, Samples, load_speech
+from engine.speech.gate import voiced_ticks
 from training.clips import MARGIN, ClipCard, encode, lip_centre, padded, span, write_clip
 from training.models.discriminator import FRAMES
 from training.preprocess.embedder import FaceEmbedder
@@ -138,15 +138,7 @@ def read_footage(
     shift = _offset(video, crops, samples, judge) if judge else 0
     count = len(points)
     moved = span(samples, shift, count)
-    return Footage(video, faces, points, moved, voiced_ticks(moved), shift)
-
-
-def voiced_ticks(samples: Samples) -> NDArray[np.bool_]:
-    """For each whole tick whether the house's voice gate hears somebody."""
-    frames = VoiceGate().push(samples)
-    per_tick = SAMPLES_PER_TICK // GATE_FRAME
-    whole = np.array(frames[: len(frames) // per_tick * per_tick], np.bool_)
-    return np.asarray(whole.reshape(-1, per_tick).any(axis=1))
+    return Footage(video, faces, points, moved, voiced_ticks([moved], count), shift)
 
 
 def smoothed(points: Sequence[Points | None]) -> list[Points | None]:
@@ -316,7 +308,7 @@ def _padded_mask(mask: Mask) -> Mask:
 
 def _offset(video: Path, crops: Sequence[Crop], samples: Samples, judge: SyncJudge) -> int:
     """Ticks by which the sound comes late, 0 where the judge is not sure. It looks where most is said."""
-    voiced = voiced_ticks(span(samples, 0, len(crops)))
+    voiced = voiced_ticks([span(samples, 0, len(crops))], len(crops))
     spoken = np.concatenate([[0], np.cumsum(voiced)])
     length = min(_JUDGED, len(crops))
     if length < FRAMES:
