@@ -18,6 +18,7 @@ from engine.anchor.package import Avatar, find_avatar, list_avatars
 from engine.errors import AvatarError
 from engine.live import LiveAvatar, Tick
 from engine.mouth.features import AnchorFeatures
+from engine.mouth.region import Region
 from engine.mouth.runtime import Features, MouthRuntime
 from engine.picture.fit import Size
 from engine.picture.video import read_i420
@@ -95,6 +96,20 @@ class TimedMouth:
         self.name = mouth.name
         self.precision = mouth.precision
         self.size = mouth.size
+
+    @property
+    def region(self) -> Region:
+        """As the mouth's."""
+        return self._mouth.region
+
+    @property
+    def maps_key(self) -> str | None:
+        """As the mouth's."""
+        return self._mouth.maps_key
+
+    def restricted(self, region: Region) -> MouthRuntime:
+        """The mouth's own, which nobody times."""
+        return self._mouth.restricted(region)
 
     def encode(self, faces: Picture) -> list[Features]:
         """As the mouth does."""

@@ -11,7 +11,7 @@ import numpy as np
 from engine.anchor.card import ANCHOR, IDLE, AvatarCard, Clip, Consent, write_card
 from engine.anchor.crop import Picture, Points, crop_from_landmarks, mouth_outline
 from engine.anchor.tracker import Face
-from engine.mouth.runtime import Features
+from engine.mouth.runtime import Features, WholeSquare
 from engine.picture.video import VideoWriter
 from engine.picture.yuv import to_i420
 from engine.speech.audio import SAMPLE_RATE, Samples, to_pcm16
@@ -35,7 +35,7 @@ def opening(mel: Mel) -> float:
     return float(np.clip((mel[:, 9:14].mean() + 4) / 4, 0, 1))
 
 
-class FakeMouth:
+class FakeMouth(WholeSquare):
     """A MouthRuntime that opens a dark ellipse as far as the sound is loud; counts its work."""
 
     name = "fake"

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.anchor.crop import Picture
 from engine.mouth.batches import MAX_BATCH
-from engine.mouth.runtime import Features
+from engine.mouth.runtime import Features, WholeSquare
 from engine.speech.mel import Mel
 from trt_build.capacity import Clock
 
@@ -63,7 +63,7 @@ class SimulatedClock:
             self._turn.notify_all()
 
 
-class TimedMouth:
+class TimedMouth(WholeSquare):
     """A MouthRuntime whose calls take `call + face * n` seconds, one after the other, as on one card."""
 
     name = "fake"

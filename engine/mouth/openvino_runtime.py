@@ -9,12 +9,12 @@ import openvino as ov
 
 from engine.anchor.crop import Picture
 from engine.errors import AvatarError
-from engine.mouth.runtime import Features
+from engine.mouth.runtime import Features, WholeSquare
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MouthSheet, read_sheet
 from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, Mel
 
 
-class OpenVinoMouth:
+class OpenVinoMouth(WholeSquare):
     """Runs the mouth in a folder (engine.mouth.sheet).
 
     Both networks are compiled for a single face: on a CPU a batch is no faster, and so a face's picture does

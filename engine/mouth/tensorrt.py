@@ -23,7 +23,7 @@ from engine.mouth.batches import PROFILES, chunks, padded, profile_of
 from engine.mouth.cuda import CudaDevice, Device, GpuError, Resource
 from engine.mouth.engines import EngineStore, EngineUnusable, engine_key
 from engine.mouth.gpu import NOT_INSTALLED, Gpu, find_gpu
-from engine.mouth.runtime import Features
+from engine.mouth.runtime import Features, WholeSquare
 from engine.mouth.sheet import read_sheet
 from engine.mouth.tensors import DECODER, ENCODER, MouthTensors
 from engine.speech.mel import Mel
@@ -36,7 +36,7 @@ _ANEW = "build it anew with `koubo build --force`"
 _logger = logging.getLogger(__name__)
 
 
-class TensorRtMouth:
+class TensorRtMouth(WholeSquare):
     """Runs a mouth by the engines that were built from it for this GPU.
 
     Features are memory on the GPU, one allocation a face. `workers` calls run side by side, each on its own

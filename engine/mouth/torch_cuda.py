@@ -11,7 +11,7 @@ import numpy as np
 from engine.anchor.crop import Picture
 from engine.errors import KouboError, MissingToolError
 from engine.mouth.batches import MAX_BATCH, chunks, padded
-from engine.mouth.runtime import Features
+from engine.mouth.runtime import Features, WholeSquare
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MouthSheet, read_sheet
 from engine.mouth.tensors import DECODER, ENCODER, MouthTensors
 from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, Mel
@@ -26,7 +26,7 @@ _capturing = threading.Lock()
 """PyTorch allows one capture at a time in a process."""
 
 
-class TorchMouth:
+class TorchMouth(WholeSquare):
     """Runs the mouth in a folder of `face_encoder.onnx`, `mouth_decoder.onnx` and `model.json`.
 
     Batches are padded to the sizes of `batches.LADDER`. On a GPU each of these sizes is a CUDA graph,

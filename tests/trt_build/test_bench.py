@@ -7,7 +7,7 @@ import pytest
 from engine.anchor.crop import Picture
 from engine.errors import AvatarError, KouboError, MissingToolError
 from engine.mouth.batches import LADDER
-from engine.mouth.runtime import Features, MouthRuntime
+from engine.mouth.runtime import Features, MouthRuntime, WholeSquare
 from engine.speech.mel import Mel
 from trt_build.bench import (
     bench_mouth,
@@ -29,7 +29,7 @@ class Hand:
         return self.now
 
 
-class TimedMouth:
+class TimedMouth(WholeSquare):
     """A MouthRuntime whose calls take `first` seconds, then 1 ms and 0.5 ms a face, on a hand clock."""
 
     precision = "f16"
