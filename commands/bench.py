@@ -1,6 +1,5 @@
 """`koubo bench`: measure speed on this machine."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,15 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commands.bench_report import Against, Plot, Report, Save
 from commands.terminal import Json, Runtime, console, progress, show
 from engine.errors import KouboError, MissingToolError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
 Model = Annotated[str, typer.Option("--model", "--mouth", help="A shipped mouth, or the folder of one.")]
-Save = Annotated[Path | None, typer.Option(help="Write the run, with the machine, to this JSON file.")]
-Against = Annotated[Path | None, typer.Option(help="Compare with a run that --save wrote.")]
-Plot = Annotated[Path | None, typer.Option(help="Draw the run into this PNG file.")]
 
 
 @app.command("mouth")
@@ -51,7 +48,7 @@ def bench_mouth(
         raise KouboError(f"The peak of {card!r} is not known; known are {', '.join(CARDS)}.")
     folder = _mouth(model)
     batches = _batches(batch) if batch else None
-    report = _Report("bench mouth", save, against, plot, plot_mouth)
+    report = Report("bench mouth", save, against, plot, plot_mouth)
     with progress("opening the mouth") as bar:
 
         def tell(what: str, done: int, total: int) -> None:
@@ -98,7 +95,7 @@ def bench_gpu(
     else:
         find_gpu()
     names = tuple(name for name in RUNTIMES if name != "openvino") if runtime == AUTO else (runtime,)
-    report = _Report("bench gpu", save, against, plot, plot_capacity)
+    report = Report("bench gpu", save, against, plot, plot_capacity)
     with progress("warming up") as bar:
         absent: dict[str, str] = {}
         _, mouth = next(opened(names, lambda name: open_runtime(name, folder), absent))
@@ -135,7 +132,7 @@ def bench_live(
     from streaming.bench_server import server_command
 
     run = partial(measure, command=partial(server_command, runtime=runtime or AUTO))
-    report = _Report("bench live", save, against)
+    report = Report("bench live", save, against)
     with console.status(f"{sessions} sessions for {seconds:g} s"):
         figures = run(sessions, seconds)
     report.finish(figures, as_json, lambda figures: show("Live", figures, as_json=False))
@@ -154,7 +151,7 @@ def bench_latency(
     from streaming.bench_latency import bench_latency as measure
     from streaming.bench_server import server_command
 
-    report = _Report("bench latency", save, against)
+    report = Report("bench latency", save, against)
     with console.status(f"{trials} texts"):
         figures = measure(trials, partial(server_command, runtime=runtime or AUTO))
     report.finish(figures, as_json, lambda figures: show("Latency", figures, as_json=False))
@@ -180,7 +177,7 @@ def bench_switch(
     from streaming.bench_switch import bench_switch as measure
 
     names = tuple(filter(None, avatars.split(","))) if avatars else ()
-    report = _Report("bench switch", save, against)
+    report = Report("bench switch", save, against)
     with console.status(f"{starts} servers, then {switches} changes"):
         figures = measure(switches, starts, names, partial(server_command, runtime=runtime or AUTO))
     report.finish(figures, as_json, lambda figures: show("Switch", figures, as_json=False))
@@ -203,7 +200,7 @@ def bench_viewers(
     from streaming.encoding.base import read_codec
 
     wanted = read_codec(codec)
-    report = _Report("bench viewers", save, against)
+    report = Report("bench viewers", save, against)
     with console.status(f"1 viewer, then {viewers}, for {seconds:g} s each"):
         figures = measure(viewers, seconds, wanted, partial(server_command, runtime=runtime or AUTO))
     report.finish(figures, as_json, lambda figures: show("Viewers", figures, as_json=False))
@@ -248,54 +245,6 @@ def _cost(mouth: Path, *, gpu: bool = True, card: str | None = None) -> dict[str
     if lines is None:
         return known | {"no_roofline": f"The peak of {name} is not in Koubo's table."}
     return known | {"card": name, "roofline": [asdict(line) | {"streams": line.streams} for line in lines]}
-
-
-class _Report:
-    """What becomes of figures: shown, saved, compared, drawn. What can fail is tried before measuring."""
-
-    def __init__(
-        self,
-        command: str,
-        save: Path | None,
-        against: Path | None,
-        plot: Path | None = None,
-        draw: Callable[[dict[str, Any], str, Path], None] | None = None,
-    ) -> None:
-        from trt_build.plot import need_matplotlib
-        from trt_build.runs import read_run
-
-        for path in (save, plot):
-            if path and path.is_dir():
-                raise KouboError(f"{path} is a folder; give a file to write.")
-        if plot:
-            need_matplotlib()
-        self._command = command
-        self._save = save
-        self._before = read_run(against, command) if against else None
-        self._plot = plot
-        self._draw = draw
-
-    def finish(
-        self, figures: dict[str, Any], as_json: bool, tables: Callable[[dict[str, Any]], None]
-    ) -> None:
-        """Shows figures as JSON or by `tables`; the rest as it was asked for."""
-        from trt_build.runs import compare, differences, new_run, save_run
-
-        run = new_run(self._command, figures)
-        if self._save:
-            save_run(run, self._save)
-        if self._plot and self._draw:
-            self._draw(figures, run.machine["gpu"] or run.machine["cpu"], self._plot)
-        changes = compare(self._before, run) if self._before else []
-        if as_json:
-            extra = {"against": [asdict(change) for change in changes]} if changes else {}
-            show("", figures | extra, as_json=True)
-            return
-        tables(figures)
-        if self._before:
-            _comparison(changes, differences(self._before, run), self._before.date)
-        for path in filter(None, (self._save, self._plot)):
-            typer.echo(path)
 
 
 def _mouth_tables(figures: dict[str, Any]) -> None:
@@ -345,22 +294,3 @@ def _notes(figures: dict[str, Any]) -> None:
             missing.setdefault(reason, []).append(name)
     for reason, names in missing.items():
         out.print(f"[dim]no {', '.join(names)}:[/] {escape(reason)}")
-
-
-def _figure(name: str) -> str:
-    """`runtimes.openvino.batches.1.ms.p50` as people say it."""
-    return name.removeprefix("runtimes.").replace(".batches.", ", faces ").replace(".", " ")
-
-
-def _comparison(changes: list[Any], lines: list[str], date: str) -> None:
-    table = Table(title=f"Against the run of {date}")
-    for name in ("figure", "then", "now", "now/then", ""):
-        table.add_column(name, justify="left" if name in ("figure", "") else "right")
-    colours = {"better": "green", "worse": "red", "": "dim"}
-    for change in changes:
-        ratio = f"{change.ratio:.2f}" if change.ratio is not None else "-"
-        verdict = f"[{colours[change.verdict]}]{change.verdict or 'same'}[/]"
-        table.add_row(_figure(change.figure), f"{change.before:g}", f"{change.now:g}", ratio, verdict)
-    Console().print(table)
-    for line in lines:
-        Console(highlight=False, soft_wrap=True).print(f"[yellow]other[/] {escape(line)}")
