@@ -11,10 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from commands.bench_report import Against, Plot, Report, Save
+from commands.bench_start import bench_start
 from commands.terminal import Json, Runtime, console, progress, show
 from engine.errors import KouboError, MissingToolError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.command("start")(bench_start)
 
 Model = Annotated[str, typer.Option("--model", "--mouth", help="A shipped mouth, or the folder of one.")]
 

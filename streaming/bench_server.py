@@ -22,6 +22,8 @@ _OPEN: dict[str, object] = {"operate_tokens": (), "watch_tokens": (), "sessions_
 """Whatever the environment says: it listens on loopback, and all its clients are this process."""
 
 _START_S = 60.0
+_READY_S = 60.0
+_LOOK_S = 0.02
 _HTTP_TIMEOUT_S = 20.0
 
 
@@ -70,6 +72,14 @@ class Server:
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
         return round(int(line.split()[1]) / 1024, 1)
 
+    def cpu_s(self) -> float:
+        """Processor time of the server in seconds, from /proc; 0 where there is none."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        if not stat.is_file():
+            return 0.0
+        fields = stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextlib.asynccontextmanager
 async def running_server(
@@ -91,6 +101,18 @@ async def running_server(
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait)
+
+
+async def until_ready(server: Server) -> None:
+    """Wait until the server has loaded its default presenter, which takes both cores. Raises KouboError."""
+    for _ in range(round(_READY_S / _LOOK_S)):
+        try:
+            await server.request("GET", "/readyz")
+        except KouboError:
+            await asyncio.sleep(_LOOK_S)
+        else:
+            return
+    raise KouboError(f"The server was not ready within {_READY_S:g} s; check its log.")
 
 
 async def _until_healthy(server: Server) -> None:

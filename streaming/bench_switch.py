@@ -31,7 +31,7 @@ from engine.mouth.sheet import MOUTH_SHEET
 from engine.picture.fit import Fit, Size
 from engine.picture.video import VideoWriter
 from engine.picture.yuv import Frame, planes
-from streaming.bench_server import Server, running_server, server_command
+from streaming.bench_server import Server, running_server, server_command, until_ready
 from streaming.pacing import percentiles
 from streaming.webrtc.client import Watcher
 
@@ -44,7 +44,6 @@ _JSON = "application/json"
 _SETTLE_S = 1.5
 """Before each change; the next may come while background work of the last one goes on."""
 _WAIT_S = 20.0
-_LOOK_S = 0.2
 _THUMB = 32
 _STRIDE = 5
 """Every so manieth anchor frame stands for all: presenters differ more than their frames."""
@@ -160,21 +159,9 @@ def _figures(runs: Sequence[_Run]) -> dict[str, Any]:
     }
 
 
-async def _until_ready(server: Server) -> None:
-    """Wait until the server has loaded its default presenter, which takes both cores."""
-    for _ in range(round(_WAIT_S / _LOOK_S)):
-        try:
-            await server.request("GET", "/readyz")
-        except KouboError:
-            await asyncio.sleep(_LOOK_S)
-        else:
-            return
-    raise KouboError(f"The server was not ready within {_WAIT_S:g} s; check its log.")
-
-
 async def _measure(server: Server, names: Sequence[str], faces: Faces, switches: int) -> _Run:
     first, *others = names
-    await _until_ready(server)
+    await until_ready(server)
     opened = json.loads(await server.request("POST", "/v1/sessions", json.dumps({"avatar": first}), _JSON))
     path = f"/v1/sessions/{opened['id']}"
     run = _Run()
