@@ -8,10 +8,11 @@ _BUFFER_S = 0.3
 
 def open_x264(size: tuple[int, int], max_kbps: int) -> LibavPictureEncoder:
     """An encoder without delay: each picture comes out at once, with SPS and PPS before key frames."""
-    return LibavPictureEncoder("libx264", size, max_kbps, _options, adaptable=True)
+    return LibavPictureEncoder("libx264", size, max_kbps, x264_options, adaptable=True)
 
 
-def _options(kbps: int) -> dict[str, str]:
+def x264_options(kbps: int) -> dict[str, str]:
+    """FFmpeg's options for libx264 at up to `kbps`."""
     return {
         "preset": "veryfast",
         "tune": "zerolatency",
