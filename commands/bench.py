@@ -12,11 +12,13 @@ from rich.table import Table
 
 from commands.bench_report import Against, Plot, Report, Save
 from commands.bench_start import bench_start
+from commands.bench_tick import bench_tick
 from commands.terminal import Json, Runtime, console, progress, show
 from engine.errors import KouboError, MissingToolError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.command("start")(bench_start)
+app.command("tick")(bench_tick)
 
 Model = Annotated[str, typer.Option("--model", "--mouth", help="A shipped mouth, or the folder of one.")]
 
