@@ -1,6 +1,7 @@
 """LiveAvatar: the core of a session, without I/O. Speech in, ticks out."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -8,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.anchor.card import IDLE, Clip
+from engine.anchor.crop import Picture
 from engine.anchor.director import Director, Shot, share_left
 from engine.anchor.morph import Morph
 from engine.anchor.package import Avatar
 from engine.mouth.features import AnchorFeatures
-from engine.mouth.runtime import MouthRuntime
+from engine.mouth.runtime import Features, MouthRuntime
 from engine.picture.paste import Paster, Place
 from engine.picture.yuv import Frame
 from engine.speech.audio import SAMPLE_RATE, Samples, to_pcm16
@@ -30,8 +32,9 @@ class Tick:
 
     `index` counts from 0. `picture` I420 uint8 (h * 3 // 2, w), perhaps shared: read-only. `sound` int16
     (640,) mono at 16 kHz. `speaking`: somebody speaks now or within the look-ahead. `mouth_late`: the speech
-    of this tick had begun but did not arrive in time, so the tick is silent and idle. `position`: where this
-    tick's sound ends on the line of all pushed speech (what `LiveAvatar.push` returns is on it).
+    of this tick had begun but did not arrive in time, so the tick is silent and idle. `mouth_repeated`: a
+    mouth was not drawn in time and the one before it is seen again. `position`: where this tick's sound ends
+    on the line of all pushed speech (what `LiveAvatar.push` returns is on it).
     `frame`: number of the frame of `avatar` in the picture, of its clip named `clip`. While one clip fades
     into another, `other` is a frame of the one that is left, `other_share` what it still has of the picture,
     in (0, 1), and `morph` mixes what belongs to both frames from `other` to `frame`, as the picture was.
@@ -44,6 +47,7 @@ class Tick:
     sound: NDArray[np.int16]
     speaking: bool
     mouth_late: bool
+    mouth_repeated: bool = False
     position: int = 0
     frame: int = 0
     other: int | None = None
@@ -55,6 +59,37 @@ class Tick:
     before_share: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MouthRequest:
+    """A mouth that a tick needs: what `mouth` draws for the mel `window` (80, 16) on a face's `features`."""
+
+    mouth: MouthRuntime
+    window: Mel
+    features: Features
+
+
+class _Hand:
+    """Puts mouths into one clip after another; remembers the last one, for when the next is not in time."""
+
+    def __init__(self) -> None:
+        self._paster = Paster()
+        self._last: Picture | None = None
+
+    def rest(self) -> None:
+        """No mouth is drawn for now; the next one starts afresh."""
+        self._paster.rest()
+        self._last = None
+
+    def paste(self, role: "_Role", frame: int, patch: Picture | None, strength: float) -> Frame:
+        """An anchor frame with its mouth, with the last one when there is no patch, as it is without any."""
+        self._last = self._last if patch is None else patch
+        avatar, card = role.avatar, role.avatar.card
+        if self._last is None:
+            return avatar.frame(frame)
+        place = Place(card.crops[frame], avatar.mask(frame), avatar.face(frame), card.mouth_box)
+        return self._paster.paste(avatar.frame(frame), self._last, place, strength)
+
+
 @dataclass(frozen=True, slots=True)
 class _Role:
     """A presenter and all that it is drawn with."""
@@ -63,19 +98,45 @@ class _Role:
     features: AnchorFeatures
     mouth: MouthRuntime
     director: Director
-    pasters: tuple[Paster, Paster]
+    hands: tuple[_Hand, _Hand]
     """By turns, one for each change of clip: while a fade lasts both sides need theirs."""
 
 
 def _role(avatar: Avatar, features: AnchorFeatures, mouth: MouthRuntime) -> _Role:
     director = Director(avatar.card.clips, avatar.poses)
-    return _Role(avatar, features, mouth, director, (Paster(), Paster()))
+    return _Role(avatar, features, mouth, director, (_Hand(), _Hand()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One anchor frame that a tick shows, and how strong its mouth is; 0: the frame as it is."""
+
+    take: int
+    frame: int
+    strength: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pending:
+    """A tick that `LiveAvatar.begin` began: it needs the mouths of `requests`, 0 to 2, then `complete`."""
+
+    requests: tuple[MouthRequest, ...]
+    _role: _Role
+    _fresh: bool
+    _shot: Shot
+    _parts: tuple[_Part, ...]
+    _sound: Samples
+    _speaking: bool
+    _late: bool
+    _position: int
 
 
 class LiveAvatar:
     """One presenter that says what it is given. Same pushes between same ticks, same ticks out.
 
-    Everything but `tick` may be called from another thread than `tick`, and is quick.
+    A tick has three steps: `begin`, the mouths that it asks for, `complete`; `tick` is the three in one.
+    Ticks are made one after another, by whatever thread; everything else may be called at any time, between
+    the steps too, from any thread, and is quick.
     """
 
     def __init__(self, avatar: Avatar, features: AnchorFeatures, mouth: MouthRuntime) -> None:
@@ -146,6 +207,15 @@ class LiveAvatar:
 
     def tick(self) -> Tick:
         """The next 40 ms. Waits for nothing but the mouth's inference, and that only while it moves."""
+        pending = self.begin()
+        patches = [one.mouth.decode(one.window[None], [one.features])[0] for one in pending.requests]
+        return self.complete(pending, patches)
+
+    def begin(self) -> Pending:
+        """Begin the next 40 ms: speech and clips move on, no mouth is drawn. Then `complete` it.
+
+        Quick, but for the features of a frame that nobody has needed yet.
+        """
         with self._lock:
             ready, speaking = self._speech.ready, self._speech.voiced
             late = self._flowing and not ready and self._speech.backlog > 0
@@ -157,15 +227,29 @@ class LiveAvatar:
             strength = self._strength
             role, fresh, self._fresh = self._role, self._fresh, False
             shot = role.director.next(speaking)
-        picture, morph = self._show(role, shot, window, strength)
-        picture, before_share = self._fade_in(picture, fresh)
+        parts = _parts(role, shot, strength)
+        requests = tuple(
+            MouthRequest(role.mouth, window, role.features[part.frame]) for part in parts if part.strength
+        )
+        return Pending(requests, role, fresh, shot, parts, sound, speaking, late, position)
+
+    def complete(self, pending: Pending, patches: Sequence[Picture | None]) -> Tick:
+        """The tick that was begun last, with a drawn mouth, RGB uint8 (S, S, 3), for each of its requests.
+
+        None for one that is not there in time: the last mouth drawn for that clip is pasted again, onto the
+        frame of now; where there is none, the frame is shown as it is.
+        """
+        shot, role = pending._shot, pending._role
+        picture, morph = self._show(pending, patches)
+        picture, before_share = self._fade_in(picture, pending._fresh)
         tick = Tick(
             self._index,
             picture,
-            to_pcm16(sound),
-            speaking,
-            late,
-            position,
+            to_pcm16(pending._sound),
+            pending._speaking,
+            pending._late,
+            any(patch is None for patch in patches),
+            pending._position,
             frame=shot.frame,
             other=shot.other,
             other_share=shot.other_share,
@@ -187,26 +271,22 @@ class LiveAvatar:
             # Rounding must not leave a trace of mouth behind.
             self._strength = self._strength - self._fall if self._strength > self._fall + 1e-6 else 0.0
 
-    def _show(self, role: _Role, shot: Shot, window: Mel, strength: float) -> tuple[Frame, Morph | None]:
+    def _show(self, pending: Pending, patches: Sequence[Picture | None]) -> tuple[Frame, Morph | None]:
         """The presenter in one clip, or on the way from one to the next."""
-        picture = self._draw(role, shot.take, shot.frame, window, strength)
+        role, shot, left = pending._role, pending._shot, iter(patches)
+        pictures = []
+        for part in pending._parts:
+            hand = role.hands[part.take % 2]
+            if part.strength:
+                pictures.append(hand.paste(role, part.frame, next(left), part.strength))
+            else:
+                hand.rest()
+                pictures.append(role.avatar.frame(part.frame))
         if shot.other is None:
-            role.pasters[(shot.take + 1) % 2].rest()
-            return picture, None
-        leaving = self._draw(role, shot.take - 1, shot.other, window, strength)
+            role.hands[(shot.take + 1) % 2].rest()
+            return pictures[0], None
         morph = Morph(role.avatar.frame(shot.other), role.avatar.frame(shot.frame))
-        return morph.mix(leaving, picture, 1 - shot.other_share), morph
-
-    def _draw(self, role: _Role, take: int, frame: int, window: Mel, strength: float) -> Frame:
-        """One anchor frame with its mouth."""
-        avatar, card, paster = role.avatar, role.avatar.card, role.pasters[take % 2]
-        strength *= card.shares[frame]
-        if strength == 0:
-            paster.rest()
-            return avatar.frame(frame)
-        patch = role.mouth.decode(window[None], [role.features[frame]])[0]
-        place = Place(card.crops[frame], avatar.mask(frame), avatar.face(frame), card.mouth_box)
-        return paster.paste(avatar.frame(frame), patch, place, strength)
+        return morph.mix(pictures[1], pictures[0], 1 - shot.other_share), morph
 
     def _fade_in(self, picture: Frame, fresh: bool) -> tuple[Frame, float]:
         """`picture` with what is left of the former presenter's last one, and how much that is."""
@@ -224,3 +304,12 @@ class LiveAvatar:
         return np.asarray(
             cv2.addWeighted(self._before.picture, share, picture, 1 - share, 0), np.uint8
         ), share
+
+
+def _parts(role: _Role, shot: Shot, strength: float) -> tuple[_Part, ...]:
+    """The frames that a shot shows: the one of its clip, and of the clip that is being left, if any."""
+    shares = role.avatar.card.shares
+    part = _Part(shot.take, shot.frame, strength * shares[shot.frame])
+    if shot.other is None:
+        return (part,)
+    return part, _Part(shot.take - 1, shot.other, strength * shares[shot.other])
