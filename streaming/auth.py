@@ -74,10 +74,13 @@ class Keys:
     """The tokens of a server. Without any, it is open: everyone may everything.
 
     Raises KouboError for a token that is too short or has characters that do not fit everywhere, and for
-    watch tokens without one to operate. `clock` gives Unix time in seconds.
+    watch tokens without one to operate. `clock` gives Unix time in seconds. `link_key` signs links to watch;
+    servers that share it take each other's.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.time, link_key: bytes | None = None
+    ) -> None:
         self._operate = _digests(settings.operate_tokens)
         self._watch = _digests(settings.watch_tokens)
         if self._watch and not self._operate:
@@ -87,7 +90,7 @@ class Keys:
         self._longest_s = settings.watch_link_max_s
         self._clock = clock
         # Sessions do not outlive the process, so links need not either.
-        self._key = secrets.token_bytes(32)
+        self._key = link_key or secrets.token_bytes(32)
 
     @property
     def open(self) -> bool:

@@ -57,6 +57,12 @@ class Conflict(Refusal):
     status = 409
 
 
+class Gone(Refusal):
+    """What was asked for is lost for good."""
+
+    status = 410
+
+
 class PreconditionFailed(Refusal):
     """The entity tag is not the current one."""
 

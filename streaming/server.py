@@ -13,6 +13,7 @@ import cv2
 import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from engine.errors import KouboError
 from engine.mouth.choose import AUTO, RUNTIMES, choose
@@ -57,9 +58,10 @@ def create_app(
     voice: Voice | None = None,
     metrics: Metrics | None = None,
     workshop: Workshop | None = None,
+    name: str = "",
 ) -> FastAPI:
     """The app. `cast`, `voice` and `workshop` stand in for the engine's avatars, espeak-ng and the making of
-    presenters where given.
+    presenters where given. `name` stands before the ids of its sessions.
     """
     settings = settings or Settings()
     encoders = choose_encoders(settings.h264_encoder)
@@ -80,6 +82,7 @@ def create_app(
                 metrics,
                 Drain(settings.drain_s),
                 encoders.open,
+                name,
             )
             table = SessionTable(stage)
             metrics.watch_drain(lambda: stage.drain.draining)
@@ -188,9 +191,18 @@ def run(
     """
     settings = settings or Settings()
     refuse_open_door(listener, app.state.keys)
+    guarded = LocalOnly(app, settings.allowed_origins) if app.state.keys.open else app
+    with listener:
+        draining_server(app, guarded, settings, certificate).run(sockets=[listener])
+
+
+def draining_server(
+    app: FastAPI, guarded: ASGIApp, settings: Settings, certificate: Certificate | None = None
+) -> DrainingServer:
+    """What serves an app, `guarded` by whatever stands before it; before it ends it waits for the sessions."""
     cv2.setNumThreads(1)  # OpenCV's own threads would fight those of inference and encoding
     config = uvicorn.Config(
-        LocalOnly(app, settings.allowed_origins) if app.state.keys.open else app,
+        guarded,
         http=bounded_protocol(settings.connections_at_once),
         loop=_LOOP,
         log_config=None,
@@ -203,8 +215,7 @@ def run(
         ws_ping_timeout=_WEBSOCKET_PATIENCE_S,
         ws_per_message_deflate=False,  # it is sound
     )
-    with listener:
-        DrainingServer(config, lambda: _drained(app)).run(sockets=[listener])
+    return DrainingServer(config, lambda: _drained(app))
 
 
 def _drained(app: FastAPI) -> tuple[Drain, SessionTable] | None:

@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 _IN_USE_S = 5.0
 """Long enough for who has just opened a session, or lost a connection to it, to connect."""
 
-
 TickListener = Callable[[int, Tick], None]
 """Hears of each tick and its slot, on the event loop, when it is handed out; must not block."""
 
@@ -59,13 +58,14 @@ class Stage:
     metrics: Metrics
     drain: Drain = field(default_factory=Drain)
     open_encoder: OpenEncoder = SOFTWARE.open
+    name: str = ""  # stands before the ids of sessions; tells the servers of a cluster apart
 
 
 class Session:
     """One presenter with its microphone, its texts and its viewers. `run` is its whole life."""
 
     def __init__(self, part: Part, stage: Stage) -> None:
-        self.id = secrets.token_urlsafe(12)
+        self.id = f"{stage.name}{secrets.token_urlsafe(12)}"
         self.figures = TickFigures()
         self.viewers: dict[str, Viewer] = {}
         self.encoders = EncodeHub(
