@@ -199,7 +199,7 @@ def run(
 def draining_server(
     app: FastAPI, guarded: ASGIApp, settings: Settings, certificate: Certificate | None = None
 ) -> DrainingServer:
-    """What serves an app, `guarded` by whatever stands before it; before it ends it waits for the sessions."""
+    """What serves an app, `guarded` by whatever stands before it, and waits for its sessions at the end."""
     cv2.setNumThreads(1)  # OpenCV's own threads would fight those of inference and encoding
     config = uvicorn.Config(
         guarded,
