@@ -61,7 +61,7 @@ async def run_worker(
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             start_new_session=True,  # Linux weighs sessions against each other, not their processes
-            env={**os.environ, "PYTHONPATH": _python_path()},
+            env={**os.environ, "PYTHONPATH": python_path()},
         )
         assert process.stdin
         assert process.stdout
@@ -92,6 +92,6 @@ def _read(line: bytes) -> Told | None:
         return None
 
 
-def _python_path() -> str:
+def python_path() -> str:
     """Where the worker finds this package, however the server was started."""
     return os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
