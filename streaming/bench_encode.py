@@ -27,32 +27,31 @@ from streaming.encoding.libav import LibavPictureEncoder
 from streaming.encoding.x264 import x264_options
 from streaming.pacing import percentiles
 
+SERVED = "as served"
+
+
+def _variant(preset: str, *parameters: str) -> dict[str, str]:
+    return {"preset": preset, "x264-params": ":".join(parameters)}
+
+
 VARIANTS: Mapping[str, Mapping[str, str]] = {
-    "today": {},
-    "veryfast": {"preset": "veryfast", "x264-params": ""},
-    "veryfast, subme 1": {"preset": "veryfast", "x264-params": "subme=1"},
-    "veryfast, no mbtree": {"preset": "veryfast", "x264-params": "mbtree=0"},
-    "veryfast, no aq": {"preset": "veryfast", "x264-params": "aq-mode=0"},
-    "veryfast, no psy": {"preset": "veryfast", "x264-params": "psy=0"},
-    "veryfast, intra-refresh": {"preset": "veryfast", "x264-params": "intra-refresh=1"},
-    "superfast": {"preset": "superfast", "x264-params": ""},
-    "superfast, me hex": {"preset": "superfast", "x264-params": "me=hex"},
-    "superfast, subme 2": {"preset": "superfast", "x264-params": "subme=2"},
-    "superfast, subme 0": {"preset": "superfast", "x264-params": "subme=0"},
-    "superfast, no psy": {"preset": "superfast", "x264-params": "psy=0"},
-    "superfast, no aq": {"preset": "superfast", "x264-params": "aq-mode=0"},
-    "superfast, i4x4 p8x8": {"preset": "superfast", "x264-params": "partitions=p8x8,i8x8,i4x4"},
-    "superfast, 16x16 only": {"preset": "superfast", "x264-params": "partitions=none"},
-    "superfast, no deblock": {"preset": "superfast", "x264-params": "no-deblock=1"},
-    "ultrafast": {"preset": "ultrafast", "x264-params": ""},
-    "ultrafast, deblock": {"preset": "ultrafast", "x264-params": "deblock=0,0"},
-    "ultrafast, deblock, aq": {"preset": "ultrafast", "x264-params": "deblock=0,0:aq-mode=1"},
-    "ultrafast, deblock, subme 1": {"preset": "ultrafast", "x264-params": "deblock=0,0:subme=1"},
-    "ultrafast, deblock, aq, subme 1": {
-        "preset": "ultrafast", "x264-params": "deblock=0,0:aq-mode=1:subme=1",
-    },
-}  # fmt: skip
-"""Options over those of `x264_options`, by what people call them; "today" is what the server uses."""
+    SERVED: {},
+    "veryfast": _variant("veryfast"),
+    "veryfast, no mbtree": _variant("veryfast", "mbtree=0"),
+    "veryfast, intra-refresh": _variant("veryfast", "intra-refresh=1"),
+    "veryfast, no psy": _variant("veryfast", "psy=0"),
+    "veryfast, no aq": _variant("veryfast", "aq-mode=0"),
+    "superfast": _variant("superfast"),
+    "superfast, little aq": _variant("superfast", "aq-strength=0.3"),
+    "superfast, no aq": _variant("superfast", "aq-mode=0"),
+    "superfast, no aq, blocks of 16": _variant("superfast", "aq-mode=0", "partitions=none"),
+    "superfast, no aq, subme 0": _variant("superfast", "aq-mode=0", "subme=0"),
+    "superfast, no aq, subme 0, no deblock": _variant("superfast", "aq-mode=0", "subme=0", "no-deblock=1"),
+    "ultrafast": _variant("ultrafast"),
+    "ultrafast, deblock": _variant("ultrafast", "deblock=0,0"),
+    "ultrafast, deblock, subme 1": _variant("ultrafast", "deblock=0,0", "subme=1"),
+}
+"""Options over those of `x264_options`, by what people call them; SERVED is what the server uses."""
 
 _SSIM_STRIDE = 5
 _KEY_STRIDE = 2 * FRAME_RATE
@@ -100,7 +99,7 @@ def bench_encode(
             | _sizes(streams[name])
             | _quality(pictures, streams[name], square)
         )
-    return {"pictures": len(pictures), "size": f"{width}x{height}", "target": kbps, "variants": found}
+    return {"pictures": len(pictures), "size": f"{width}x{height}", "target_kbps": kbps, "variants": found}
 
 
 def _encode(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace
@@ -39,7 +40,8 @@ class LibavPictureEncoder:
     def encode(self, picture: Frame, slot: int, kbps: int, *, keyframe: bool) -> EncodedPicture | None:
         """See `PictureEncoder`. A picture of another size than the encoder's is a ValueError of PyAV."""
         codec = self._at(kbps)
-        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        # The picture itself, not a copy of it: libraries take their own while they encode.
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(picture), format="yuv420p")
         frame.pts, frame.time_base = slot, TIME_BASE
         frame.pict_type = PictureType.I if keyframe else PictureType.NONE
         packets = codec.encode(frame)

@@ -14,8 +14,12 @@ def open_x264(size: tuple[int, int], max_kbps: int) -> LibavPictureEncoder:
 def x264_options(kbps: int) -> dict[str, str]:
     """FFmpeg's options for libx264 at up to `kbps`."""
     return {
-        "preset": "veryfast",
+        "preset": "superfast",
         "tune": "zerolatency",
+        # A presenter hardly moves: search at whole pixels is enough. Without adaptive quantisation the bits go
+        # to the face, where the detail is, and not to the even background. `koubo bench encode` tells by how
+        # much: half the time of "veryfast", the mouth no worse.
+        "x264-params": "subme=0:aq-mode=0",
         "profile": "baseline",
         "forced-idr": "1",
         # A cut of scenes is no reason for a key frame: nobody asked for one.
