@@ -14,12 +14,13 @@ from engine.anchor.director import Director, Shot, share_left
 from engine.anchor.morph import Morph
 from engine.anchor.package import Avatar
 from engine.mouth.features import AnchorFeatures
-from engine.mouth.runtime import Features, MouthRuntime
+from engine.mouth.request import MouthRequest
+from engine.mouth.runtime import MouthRuntime
 from engine.picture.paste import Paster, Place
 from engine.picture.yuv import Frame
 from engine.speech.audio import SAMPLE_RATE, Samples, to_pcm16
 from engine.speech.buffer import SpeechBuffer
-from engine.speech.mel import SILENT_WINDOW, Mel
+from engine.speech.mel import SILENT_WINDOW
 
 _RAMP = 1 / 3  # share of the mouth that one tick adds or takes: idle and speaking meet within three ticks
 _CUT_RAMP = 1 / 2  # after an interrupt
@@ -57,15 +58,6 @@ class Tick:
     avatar: str = ""
     before: "Tick | None" = None
     before_share: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MouthRequest:
-    """A mouth that a tick needs: what `mouth` draws for the mel `window` (80, 16) on a face's `features`."""
-
-    mouth: MouthRuntime
-    window: Mel
-    features: Features
 
 
 class _Hand:
@@ -237,8 +229,10 @@ class LiveAvatar:
         """The tick that was begun last, with a drawn mouth, RGB uint8 (S, S, 3), for each of its requests.
 
         None for one that is not there in time: the last mouth drawn for that clip is pasted again, onto the
-        frame of now; where there is none, the frame is shown as it is.
+        frame of now; where there is none, the frame is shown as it is. ValueError for too few or too many.
         """
+        if len(patches) != len(pending.requests):
+            raise ValueError(f"{len(patches)} patches for {len(pending.requests)} requests")
         shot, role = pending._shot, pending._role
         picture, morph = self._show(pending, patches)
         picture, before_share = self._fade_in(picture, pending._fresh)
