@@ -90,12 +90,18 @@ class RemoteMouth:
         features: list[Features] = []
         for start in range(0, len(faces), FACES):
             some = faces[start : start + FACES]
-            with self._process.lane(_REVIVAL_S) as lane:
-                tray = lane.tray(self._number, self._facts)
-                tray.pictures[: len(some)] = some
-                lane.call(ENCODE, self._number, len(some))
-                features += [tuple(np.copy(map_) for map_ in maps) for maps in tray.features(len(some))]
+            try:
+                features += self._encode(some)
+            except MouthLost:
+                features += self._encode(some)
         return features
+
+    def _encode(self, faces: Picture) -> list[Features]:
+        with self._process.lane(_REVIVAL_S) as lane:
+            tray = lane.tray(self._number, self._facts)
+            tray.pictures[: len(faces)] = faces
+            lane.call(ENCODE, self._number, len(faces))
+            return [tuple(np.copy(map_) for map_ in maps) for maps in tray.features(len(faces))]
 
     def decode(self, mels: Mel, features: Sequence[Features]) -> Picture:
         """Faces that speak: mel windows float32 (n, 80, 16) on n faces -> RGB uint8 (n, S, S, 3).
@@ -289,7 +295,7 @@ class _Process:
             yield lane
         finally:
             if lane.fault:
-                run.process.kill()  # if it hangs
+                self._give_up(run)
             else:
                 run.free.put(lane)
 
@@ -310,13 +316,18 @@ class _Process:
                 raise MouthLost("The process that draws the mouth has ended; it is started anew.")
             return self._run
 
+    def _give_up(self, run: _Run) -> None:
+        with self._changed:
+            if self._run is run:
+                self._run = None
+        run.process.kill()  # it may hang
+
     def _keep(self, run: _Run) -> None:
         """Notice each end, and start anew; in a thread of its own."""
         rest_s = 0.0
         while True:
             status = run.process.wait()
-            with self._changed:
-                self._run = None
+            self._give_up(run)
             run.end()
             if self._closing.is_set():
                 return
