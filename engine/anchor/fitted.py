@@ -8,6 +8,7 @@ from engine.anchor.card import AvatarCard
 from engine.anchor.crop import Mask, Picture
 from engine.anchor.matte import Mattes, Plane
 from engine.anchor.package import Avatar
+from engine.anchor.pictures import Pictures
 from engine.anchor.poses import Poses
 from engine.picture.fit import Fit, Size
 from engine.picture.yuv import Frame, to_rgb
@@ -26,7 +27,12 @@ class FittedAvatar(Avatar):
         clips = tuple(replace(clip, crops=tuple(map(fit.crop, clip.crops))) for clip in card.clips)
         mattes = _FittedMattes(original.folder, card, original.mattes, fit) if original.mattes else None
         super().__init__(
-            original.folder, replace(card, size=canvas, clips=clips), [], None, original.mouth, mattes
+            original.folder,
+            replace(card, size=canvas, clips=clips),
+            Pictures.of([]),
+            None,
+            original.mouth,
+            mattes,
         )
         self._original = original
         self._fit = fit
@@ -37,6 +43,11 @@ class FittedAvatar(Avatar):
     def frames(self) -> int:
         """Number of anchor frames."""
         return self._original.frames
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its frames will take, once all are fitted."""
+        return self.frames * self._backdrop.nbytes
 
     def frame(self, index: int) -> Frame:
         """Anchor frame `index` as I420 of the canvas; shared, so read-only."""

@@ -13,14 +13,15 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from engine.anchor.card import CARD, AvatarCard, Clip, read_card
+from engine.anchor.card import CARD, AvatarCard, read_card
 from engine.anchor.crop import Mask, Picture, extract, outline_mask
 from engine.anchor.footage import forget_footage
 from engine.anchor.matte import Mattes, find_mattes
+from engine.anchor.pictures import Pictures, load_pictures
 from engine.anchor.poses import Poses, find_poses
-from engine.errors import AvatarError, BadMediaError
+from engine.array_store import ArrayStore
+from engine.errors import AvatarError
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
-from engine.picture.video import read_i420
 from engine.picture.yuv import Frame, to_rgb
 
 Where = Literal["shipped", "yours", "KOUBO_AVATARS", "elsewhere"]
@@ -44,15 +45,15 @@ class Avatar:
     """A loaded avatar: its card and the decoded frames of all its clips, counted through.
 
     `one_mask` float32 (crop_size, crop_size) in [0, 1], None where each frame has its own; `mouth` the folder
-    of the trained mouth; `mattes` for a clear background, None where the package has none. Frames are kept as
-    decoded I420; face crops are cut once, when first asked for. Safe to share between threads.
+    of the trained mouth; `mattes` for a clear background, None where the package has none. Frames are decoded
+    I420; face crops are cut once, when first asked for. Safe to share between threads.
     """
 
     def __init__(
         self,
         folder: Path,
         card: AvatarCard,
-        frames: list[Frame],
+        pictures: Pictures,
         one_mask: Mask | None,
         mouth: Path,
         mattes: Mattes | None = None,
@@ -62,20 +63,24 @@ class Avatar:
         self.mouth = mouth
         self.mattes = mattes
         self._one_mask = one_mask
-        self._frames = frames
-        self._faces: dict[int, Picture] = {}
+        self._pictures = pictures
+        self._frames = pictures.frames
+        self._faces = dict(pictures.faces)
         self._masks: dict[int, Picture] = {}
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, folder: Path) -> "Avatar":
-        """Read the package in `folder`; raises AvatarError with one sentence for whatever is damaged."""
+    def load(cls, folder: Path, store: ArrayStore | None = None) -> "Avatar":
+        """Read the package in `folder`, its decoded pictures from `store` where it has them.
+
+        Raises AvatarError with one sentence for whatever is damaged.
+        """
         card = read_card(folder)
         mouth = mouth_folder(folder, card)
         mattes = find_mattes(folder, card)
-        frames = [frame for clip in card.clips for frame in _read_frames(folder, card, clip)]
+        pictures = load_pictures(folder, card, store)
         one_mask = None if card.outlines else read_mask(folder, card)
-        return cls(folder, card, frames, one_mask, mouth, mattes)
+        return cls(folder, card, pictures, one_mask, mouth, mattes)
 
     @property
     def name(self) -> str:
@@ -86,6 +91,16 @@ class Avatar:
     def frames(self) -> int:
         """Number of anchor frames."""
         return len(self._frames)
+
+    @property
+    def content(self) -> str | None:
+        """Names its pixels, where it was loaded with a store."""
+        return self._pictures.content
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its frames take of this process alone."""
+        return self._pictures.nbytes
 
     @property
     def size(self) -> tuple[int, int]:
@@ -133,28 +148,6 @@ class Avatar:
                 face.flags.writeable = False
                 self._faces[index] = face
             return self._faces[index]
-
-
-def _read_frames(folder: Path, card: AvatarCard, clip: Clip) -> list[Frame]:
-    width, height = card.size
-    frames: list[Frame] = []
-    try:
-        for frame in read_i420(folder / clip.file):
-            frame.flags.writeable = False
-            frames.append(frame)
-    except BadMediaError as error:
-        raise AvatarError(f"The avatar {card.name} is damaged: {error}") from error
-    if len(frames) != clip.frames:
-        raise AvatarError(
-            f"The avatar {card.name} is damaged: {clip.file} holds {len(frames)} pictures, {CARD} says "
-            f"{clip.frames}; create it again."
-        )
-    if frames[0].shape != (height * 3 // 2, width):
-        raise AvatarError(
-            f"The avatar {card.name} is damaged: {clip.file} has another size than {width}x{height}; "
-            "create it again."
-        )
-    return frames
 
 
 def read_mask(folder: Path, card: AvatarCard) -> Mask:

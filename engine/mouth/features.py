@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from engine.anchor.crop import Picture, input_mask
 from engine.anchor.package import Avatar
+from engine.array_store import ArrayStore, Rows
 from engine.mouth.runtime import Features, MouthRuntime
 
 Tensor = NDArray[np.float32]
@@ -31,10 +32,14 @@ def to_pictures(tensor: Tensor) -> Picture:
 class AnchorFeatures:
     """The features of one avatar's frames, computed when first needed and kept in fp16.
 
-    Shared by every session of the avatar; safe to use from several threads.
+    Shared by every session of the avatar; safe to use from several threads. With `store` they are kept on
+    disk, and found there the next time, where the mouth allows it; `mouth_content` names what it was read
+    from.
     """
 
-    def __init__(self, avatar: Avatar, mouth: MouthRuntime) -> None:
+    def __init__(
+        self, avatar: Avatar, mouth: MouthRuntime, store: ArrayStore | None = None, mouth_content: str = ""
+    ) -> None:
         """Raises ValueError when the mouth draws another size than the avatar's crops."""
         if mouth.size != avatar.crop_size:
             raise ValueError(
@@ -45,6 +50,10 @@ class AnchorFeatures:
         self._features: dict[int, Features] = {}
         self._nbytes = 0
         self._lock = threading.Lock()
+        self._rows: Rows | None = None
+        if store and avatar.content and mouth.maps_key:
+            key = (avatar.content, mouth_content, mouth.maps_key)
+            self._rows = store.rows(avatar.frames, "features", *key)
 
     def __getitem__(self, frame: int) -> Features:
         """Features of anchor frame number `frame`."""
@@ -53,9 +62,7 @@ class AnchorFeatures:
             return features
         with self._lock:
             if frame not in self._features:
-                features = self._mouth.encode(self._avatar.face(frame)[None])[0]
-                self._nbytes += sum(getattr(features_map, "nbytes", 0) for features_map in features)
-                self._features[frame] = features
+                self._features[frame] = self._kept(frame) or self._made(frame)
             return self._features[frame]
 
     def __len__(self) -> int:
@@ -64,10 +71,20 @@ class AnchorFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Memory of what is held, on whatever device, as far as its arrays tell."""
+        """Memory of what is held, on whatever device, as far as its arrays tell; files are not counted."""
         return self._nbytes
 
     def fill(self) -> None:
         """Compute what is missing, one frame after another."""
         for frame in range(self._avatar.frames):
             self[frame]
+
+    def _kept(self, frame: int) -> Features | None:
+        return self._rows.get(frame) if self._rows else None
+
+    def _made(self, frame: int) -> Features:
+        features = self._mouth.encode(self._avatar.face(frame)[None])[0]
+        held = self._rows.put(frame, features) if self._rows else features
+        if held is features:
+            self._nbytes += sum(getattr(features_map, "nbytes", 0) for features_map in features)
+        return held

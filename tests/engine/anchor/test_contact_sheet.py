@@ -15,6 +15,7 @@ from engine.anchor.contact_sheet import SHAPES, contact_sheet
 from engine.anchor.crop import Picture
 from engine.anchor.package import Avatar, find_avatar
 from engine.anchor.page import WIDTH, Tile, line, strip
+from engine.anchor.pictures import Pictures
 from engine.live import LiveAvatar
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.openvino_runtime import OpenVinoMouth
@@ -175,7 +176,8 @@ def test_what_lies_beyond_the_picture_is_blank(avatar: Avatar) -> None:
     crop = avatar.card.crops[0]
     far = replace(crop, cx=0.0)
     card = replace(avatar.card, clips=(replace(avatar.card.idle, crops=(far,) * FRAMES),))
-    moved = Avatar(avatar.folder, card, [avatar.frame(k) for k in range(FRAMES)], None, avatar.mouth)
+    frames = Pictures.of([avatar.frame(k) for k in range(FRAMES)])
+    moved = Avatar(avatar.folder, card, frames, None, avatar.mouth)
     close = sheets._close(moved, tick, avatar.rgb(0))
     half = close.shape[1] // 2
     assert near(close[:, : half - 4], sheets._PLOT, 1) == close.shape[0] * (half - 4)
