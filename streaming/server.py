@@ -28,6 +28,7 @@ from streaming.encoding.choose import choose_encoders
 from streaming.labels import label_style
 from streaming.logs import SessionInLog
 from streaming.metrics import Metrics
+from streaming.mouth_process import open_remote
 from streaming.readiness import Readiness
 from streaming.refusals import RefusalsCounted
 from streaming.safety import HEADERS, HSTS, LocalOnly, add_safety, refuse_open_door
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 _MODULES = (pages, avatar_jobs, avatars, sessions, audio, outlets, webrtc)
 """The last takes any name of one part."""
+
+ROUTERS = [module.router for module in _MODULES]
 _LEAVE_S = 3
 _WEBSOCKET_BYTES = 1 << 20
 """Largest message of a WebSocket: more than ten seconds of sound at 48 kHz."""
@@ -49,7 +52,7 @@ _WEBSOCKET_PATIENCE_S = 120
 """An answer to a ping queues behind sound that is not read yet."""
 
 _LOOP = "asyncio" if sys.platform == "win32" else "uvloop"
-_EXPOSED = ["Location", "ETag", "Link", "Accept-Patch", "Accept-Post", "Retry-After"]
+EXPOSED_HEADERS = ["Location", "ETag", "Link", "Accept-Patch", "Accept-Post", "Retry-After"]
 
 
 def create_app(
@@ -105,38 +108,45 @@ def create_app(
 
     app = FastAPI(title="Koubo", lifespan=lifespan)
     add_error_handlers(app)
-    add_safety(app, settings, [module.router for module in _MODULES])
+    add_safety(app, settings, ROUTERS)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=_EXPOSED,
+            expose_headers=EXPOSED_HEADERS,
         )
     app.add_middleware(RefusalsCounted, rejected=metrics.rejected)
     app.add_middleware(SessionInLog)
-    for module in _MODULES:
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     pages.add_static_files(app)
     return app
 
 
 def open_cast(settings: Settings, metrics: Metrics, tell: Callable[[str], None] = logger.info) -> EngineCast:
     """The avatars that are installed here. `tell` hears what draws their mouths; KouboError as there."""
-    opener = mouth_opener(settings.runtime, tell)
+    opener = mouth_opener(settings.runtime, tell, apart=settings.mouth_process)
     return EngineCast(opener, settings.default_avatar, metrics.mouth, settings.avatar_cache_mb)
 
 
-def mouth_opener(runtime: str, tell: Callable[[str], None] = logger.info) -> Callable[[Path], MouthRuntime]:
+def mouth_opener(
+    runtime: str, tell: Callable[[str], None] = logger.info, *, apart: bool = False
+) -> Callable[[Path], MouthRuntime]:
     """Opens mouths with `runtime`, "auto" for the best one here; builds TensorRT engines that are missing.
 
-    `tell` hears what was chosen and why. Raises KouboError for an unknown runtime.
+    `apart`: each in a process of its own. `tell` hears what was chosen and why. Raises KouboError for an
+    unknown runtime.
     """
     if runtime not in (AUTO, *RUNTIMES):
         raise KouboError(f"There is no runtime {runtime!r}; choose {', '.join((AUTO, *RUNTIMES))}.")
 
     def open_mouth(folder: Path) -> MouthRuntime:
+        if apart:
+            remote, sentence = open_remote(folder, runtime)
+            tell(f"{sentence} It is drawn by a process of its own.")
+            return remote
         choice = choose(folder, runtime, build=_build, tell=tell)
         tell(choice.sentence)
         return choice.runtime

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     runtime: str = "auto"
     """What draws the mouth: tensorrt, torch or openvino; auto for the best that works here."""
 
+    mouth_process: bool = False
+    """Whether a process of its own draws the mouth, so that a crash in it costs no session; openvino only."""
+
     tick_workers: int = Field(default=2, ge=1)
     """Threads that compute ticks for all sessions together."""
 

@@ -17,6 +17,7 @@ from engine.mouth.gpu import Gpu
 from engine.mouth.runtime import MouthRuntime
 from streaming import server
 from streaming.bench import bench_live
+from streaming.mouth_process import RemoteMouth
 from streaming.server import bind, mouth_opener, serve
 from streaming.settings import Settings
 from tests.fakes import FakeMouth
@@ -134,3 +135,12 @@ def test_the_live_bench_measures_real_connections(tmp_path: Path) -> None:
 def test_a_bench_whose_server_does_not_start_says_so() -> None:
     with pytest.raises(KouboError, match="ended with status 3"):
         bench_live(1, 1.0, lambda port: [sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_a_mouth_may_be_drawn_by_a_process_of_its_own(tmp_path: Path) -> None:
+    told: list[str] = []
+    open_mouth = mouth_opener("openvino", told.append, apart=Settings(mouth_process=True).mouth_process)
+    mouth = open_mouth(write_tiny_mouth(tmp_path, 48))
+    assert isinstance(mouth, RemoteMouth)
+    assert mouth.name == "openvino"
+    assert told == [f"The mouth runs on openvino in {mouth.precision}. It is drawn by a process of its own."]
