@@ -21,7 +21,9 @@ from prometheus_client.registry import Collector
 
 from streaming.pacing import TICK_S
 
-_LATENESS_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0)
+_LATENESS_BUCKETS = (
+    0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08, 0.1, 0.2, 0.5, 1.0,
+)  # fmt: skip
 _WORK_BUCKETS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.25)
 """For work that must fit into a tick of 40 ms."""
 
