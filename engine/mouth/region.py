@@ -48,3 +48,17 @@ class Region:
             max(self.right, other.right),
             max(self.bottom, other.bottom),
         )
+
+    def rounded(self, step: int, size: int) -> "Region":
+        """The smallest region with edges at multiples of `step` that holds it, within `size` pixels."""
+        return Region(
+            self.left // step * step,
+            self.top // step * step,
+            min(size, -(-self.right // step) * step),
+            min(size, -(-self.bottom // step) * step),
+        )
+
+    def within(self, outer: "Region") -> "Region":
+        """It in pixels of `outer`, which holds it."""
+        x, y = outer.left, outer.top
+        return Region(self.left - x, self.top - y, self.right - x, self.bottom - y)

@@ -41,8 +41,8 @@ def test_features_are_half_precision_maps_largest_first(mouth: OpenVinoMouth) ->
     features = mouth.encode(faces(3))
     assert len(features) == 3
     assert [(m.dtype.name, m.shape) for m in features[0]] == [
-        ("float16", (3, SIZE, SIZE)),
-        ("float16", (3, 1, 1)),
+        ("float16", (SIZE, SIZE, 3)),
+        ("float16", (1, 1, 3)),
     ]
 
 
