@@ -177,11 +177,26 @@ def outline_mask(outline: Outline, size: int) -> Mask:
     One over the mouth, the lower nose, the lower cheeks, the jaw and the room below it that an open jaw
     reaches; feathered to zero where `input_mask` leaves the crop visible, so that no seam can show.
     """
+    return _feathered(_covered(outline, size), size)
+
+
+def outlines_mask(outlines: Sequence[Outline], size: int) -> Mask:
+    """A mask that is nowhere less than the paste mask of any of these faces."""
+    return _feathered(np.concatenate([_covered(outline, size) for outline in outlines]), size)
+
+
+def _covered(outline: Outline, size: int) -> Points:
+    """Points (n, 2) whose hull a paste mask covers, in pixels."""
     cheeks, jaw = np.split(outline * size, [len(_CHEEKS)])
     middle = float(jaw[:, 0].mean())
     jaw = np.column_stack([(jaw[:, 0] - middle) * _JAW_WIDEN + middle, jaw[:, 1]])
     dropped = jaw + np.array([0, _JAW_DROP * size / SIDE], dtype=np.float32) * _depth(jaw)
-    hull = cv2.convexHull(np.concatenate([cheeks, jaw, dropped]).astype(np.float32))
+    return np.concatenate([cheeks, jaw, dropped]).astype(np.float32)
+
+
+def _feathered(points: Points, size: int) -> Mask:
+    """The paste mask of what these points surround."""
+    hull = cv2.convexHull(points)
     mask = np.zeros((size, size), dtype=np.float32)
     # Continuous coordinates to cv2's pixel centres, in 1/16 pixel.
     corners = np.rint((hull - 0.5) * 16).astype(np.int32)

@@ -10,6 +10,7 @@ from engine.anchor.matte import Mattes, Plane
 from engine.anchor.package import Avatar
 from engine.anchor.pictures import Pictures
 from engine.anchor.poses import Poses
+from engine.mouth.region import Region
 from engine.picture.fit import Fit, Size
 from engine.picture.yuv import Frame, to_rgb
 
@@ -71,6 +72,11 @@ class FittedAvatar(Avatar):
     def mask(self, index: int) -> Mask:
         """As the original's."""
         return self._original.mask(index)
+
+    @cached_property
+    def paste_region(self) -> Region:
+        """As the original's."""
+        return self._original.paste_region
 
     def face(self, index: int) -> Picture:
         """As the original's: a mouth sees the pixels that were filmed."""

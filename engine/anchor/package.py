@@ -14,14 +14,16 @@ import cv2
 import numpy as np
 
 from engine.anchor.card import CARD, AvatarCard, read_card
-from engine.anchor.crop import Mask, Picture, extract, outline_mask
+from engine.anchor.crop import Mask, Picture, extract, outline_mask, outlines_mask
 from engine.anchor.footage import forget_footage
 from engine.anchor.matte import Mattes, find_mattes
 from engine.anchor.pictures import Pictures, load_pictures
 from engine.anchor.poses import Poses, find_poses
 from engine.array_store import ArrayStore
 from engine.errors import AvatarError
+from engine.mouth.region import Region
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
+from engine.picture.paste import patch_region
 from engine.picture.yuv import Frame, to_rgb
 
 Where = Literal["shipped", "yours", "KOUBO_AVATARS", "elsewhere"]
@@ -139,6 +141,15 @@ class Avatar:
                 if len(self._masks) > _MASKS:
                     del self._masks[next(iter(self._masks))]
         return held.astype(np.float32) / np.float32(255)
+
+    @cached_property
+    def paste_region(self) -> Region:
+        """The part of the mouth's square that pasting reads, in any of its frames."""
+        mask = self._one_mask
+        if mask is None:
+            outlines = [np.array(outline, np.float32).reshape(-1, 2) for outline in self.card.outlines]
+            mask = outlines_mask(outlines, self.crop_size)
+        return patch_region(mask)
 
     def face(self, index: int) -> Picture:
         """The mouth's crop of frame `index`, RGB uint8 (crop_size, crop_size, 3); shared, so read-only."""

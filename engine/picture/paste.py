@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.anchor.crop import Crop, Mask, Picture
+from engine.mouth.region import Region
 from engine.picture.colour import Box, ColourMatch
 from engine.picture.detail import Carried, DetailCarrier
 from engine.picture.steady import Steady
@@ -73,6 +74,14 @@ class Paster:
             carried = self._detail.carry(drawn, idle, changed, window.lips(place))
             part.fill(out, anchor, to_window, carried, mask)
         return out
+
+
+def patch_region(mask: Mask) -> Region:
+    """What `Paster.paste` reads of a patch with this paste mask; all of it where the mask is empty."""
+    window = _window(mask)
+    if window is None:
+        return Region.whole(len(mask))
+    return Region(window.columns.start, window.rows.start, window.columns.stop, window.rows.stop)
 
 
 @dataclass(frozen=True, slots=True)
