@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commands.bench_encode import bench_encode
+from commands.bench_live import bench_live
 from commands.bench_report import Against, Plot, Report, Save
 from commands.bench_start import bench_start
 from commands.bench_tick import bench_tick
@@ -17,6 +19,8 @@ from commands.terminal import Json, Runtime, console, progress, show
 from engine.errors import KouboError, MissingToolError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.command("live")(bench_live)
+app.command("encode")(bench_encode)
 app.command("start")(bench_start)
 app.command("tick")(bench_tick)
 
@@ -119,27 +123,6 @@ def bench_gpu(
     }
     figures = head | found | {"absent": absent} | _cost(folder, gpu=not on_cpu)
     report.finish(figures, as_json, _gpu_tables)
-
-
-@app.command("live")
-def bench_live(
-    sessions: Annotated[int, typer.Option(help="Sessions at once.", min=1)] = 2,
-    seconds: Annotated[float, typer.Option(help="How long to measure.", min=2)] = 20.0,
-    runtime: Runtime = None,
-    save: Save = None,
-    against: Against = None,
-    as_json: Json = False,
-) -> None:
-    """Delay and punctuality of live sessions over real WebRTC connections."""
-    from engine.mouth.choose import AUTO
-    from streaming.bench import bench_live as measure
-    from streaming.bench_server import server_command
-
-    run = partial(measure, command=partial(server_command, runtime=runtime or AUTO))
-    report = Report("bench live", save, against)
-    with console.status(f"{sessions} sessions for {seconds:g} s"):
-        figures = run(sessions, seconds)
-    report.finish(figures, as_json, lambda figures: show("Live", figures, as_json=False))
 
 
 @app.command("latency")

@@ -1,182 +1,238 @@
-"""`koubo bench live`: how late ticks are, and how long a sound takes from the microphone to the mouth.
+"""`koubo bench live`: how many sessions a server carries before its pictures come late.
 
-A real server in a process of its own, real WebRTC connections, encoding included. Each client publishes
-speech by WHIP and watches by WHEP. The sound that comes back is found in the sound that was sent by
-correlation; the delay is the time from a sound's packet leaving the client to the arrival of the last packet
-of the picture with the same media time.
+One real server in a process of its own, real WebRTC connections, encoding included. Sessions are added to the
+running server step by step, as they come to a server in use; each publishes speech by WHIP, from its own
+moment of a clip on, and watches by WHEP. A step counts from two readings of the server's figures, so nothing
+of the steps before is in it. It is in time when at least 99 of 100 pictures are encoded before the next tick
+is due, and every viewer gets its pictures. The clients run on the same machine and share its cores.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
-import av
-import numpy as np
 from aiortc import RTCPeerConnection
-from aiortc.mediastreams import MediaStreamError
 
 from engine.errors import KouboError
-from engine.speech.audio import SAMPLE_RATE, SAMPLES_PER_TICK, Samples
-from engine.speech.espeak import speak
-from streaming.bench_server import Server, running_server, server_command
-from streaming.encoding.base import SOUND_CLOCK
-from streaming.pacing import percentiles
-from streaming.webrtc.client import PACKET_SAMPLES, ClipTrack, Watcher, publish
+from streaming.bench_clip import EncodedClip, EncodedMicrophone, speech_clip
+from streaming.bench_delay import mic_to_mouth
+from streaming.bench_load import PICTURE_LATENESS, TICK_LATENESS, Load, need_proc
+from streaming.bench_presenters import staged_presenters
+from streaming.bench_server import Server, running_server, server_command, until_ready
+from streaming.pacing import TICK_S, percentiles
+from streaming.webrtc.client import publish
 from streaming.webrtc.ending import close_connection
-from streaming.webrtc.sending import VIDEO_CLOCK
+from streaming.webrtc.light import LightWatcher
 
-_WARM_UP_S = 3.0
-_CLIP_S = 60.0
-_WINDOW = 8 * SAMPLES_PER_TICK
-_REACH_S = 2.0
-_STEP_TICKS = 3
-_LOUD = 0.01
-_SURE = 0.6
+LEAST_FPS = 24.9
+LATE_SHARE = 0.01
+"""Of pictures that may be late: p99 is in time."""
 
-
-def bench_live(
-    sessions: int, seconds: float, command: Callable[[int], list[str]] = server_command
-) -> dict[str, Any]:
-    """Measure `sessions` sessions at once for `seconds` seconds; `command(port)` starts the server.
-
-    Returns {"sessions", "ticks", "late_ticks_ratio", "tick_lateness_ms", "mic_to_mouth_ms", "rss_mb"}; the
-    tick lateness is that of the worst session, percentiles are {"p50", "p95", "p99"} in milliseconds. Raises
-    KouboError when the server does not start or no sound comes back.
-    """
-    return asyncio.run(_bench(sessions, seconds, command))
+_WARM_UP_S = 4.0
+_APART = 7
+"""Clients begin so many seconds of the clip apart."""
+_MOST = 256
+_LOOK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure. `sessions` empty: one more each step until the deadline breaks.
+
+    `seconds` a step; `avatars` by turns, the server's default presenter when empty; `mouth` and `also`:
+    folders of mouths, `mouth` for all sessions instead of their presenters' own, `also` for one session
+    beside the others; `speaking`: how much of the time microphones speak, (0, 1].
+    """
+
+    sessions: Sequence[int] = ()
+    seconds: float = 20.0
+    avatars: Sequence[str] = ()
+    mouth: str | None = None
+    also: str | None = None
+    speaking: float = 1.0
+
+
+def bench_live(
+    plan: Plan,
+    command: Callable[[int], list[str]] = server_command,
+    tell: Callable[[str, float], None] = lambda what, share: None,
+    done: Callable[[dict[str, Any]], None] = lambda step: None,
+) -> dict[str, Any]:
+    """Measure; `command(port)` starts the server, `tell(what, share)` hears what goes on and how much of the
+    step is over, `done(step)` of each finished step.
+
+    Returns {"sessions" (the most in time), "also", "speaking", "avatars", "mouth", "seconds", "steps": [step]}
+    with the figures of `_step`. Raises KouboError when the server does not start, or no sound comes back.
+    """
+    need_proc()
+    if any(number < 1 for number in plan.sessions):
+        raise KouboError("A step needs a session at least; give numbers such as 1,2,4.")
+    return asyncio.run(_bench(plan, command, tell, done))
+
+
+@dataclass(slots=True)
 class _Client:
-    """One session from outside: its microphone, its view, and the sound that came back by media time."""
+    """One session from outside: its microphone and its view."""
 
     path: str
-    track: ClipTrack
+    microphone: EncodedMicrophone
     sender: RTCPeerConnection
-    watcher: Watcher
-    heard: list[tuple[int, Samples]]
-    listener: asyncio.Task[None]
+    watcher: LightWatcher
 
     async def close(self) -> None:
-        self.listener.cancel()
-        await asyncio.wait([self.listener])
         await close_connection(self.sender)
         await self.watcher.close()
 
 
-async def _open(server: Server, clip: Samples) -> _Client:
-    opened = json.loads(await server.request("POST", "/v1/sessions"))
-    watcher = Watcher(decode=False)
+async def _open(server: Server, clip: EncodedClip, number: int, avatar: str | None) -> _Client:
+    body = json.dumps({"avatar": avatar} if avatar else {})
+    opened = json.loads(await server.request("POST", "/v1/sessions", body, "application/json"))
+    watcher = LightWatcher()
     await watcher.connect(server.exchange(opened["whep"]))
-    track = ClipTrack(clip)
-    sender = await publish(track, server.exchange(opened["whip"]))
-    heard: list[tuple[int, Samples]] = []
-    listener = asyncio.create_task(_listen(watcher, heard))
-    return _Client(f"/v1/sessions/{opened['id']}", track, sender, watcher, heard, listener)
+    microphone = EncodedMicrophone(clip, number * _APART * 50 % len(clip.packets))
+    sender = await publish(microphone, server.exchange(opened["whip"]))
+    return _Client(f"/v1/sessions/{opened['id']}", microphone, sender, watcher)
 
 
-async def _listen(watcher: Watcher, heard: list[tuple[int, Samples]]) -> None:
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-    while True:
-        try:
-            frame = await watcher.sounds.recv()
-        except MediaStreamError:
-            return
-        assert isinstance(frame, av.AudioFrame)
-        assert frame.pts is not None
-        pts, frame.pts = frame.pts, None
-        parts = [np.asarray(part.to_ndarray(), np.float32).reshape(-1) for part in resampler.resample(frame)]
-        heard.append(
-            (pts * SAMPLE_RATE // SOUND_CLOCK, np.concatenate(parts) if parts else np.zeros(0, np.float32))
-        )
-
-
-async def _bench(sessions: int, seconds: float, command: Callable[[int], list[str]]) -> dict[str, Any]:
-    clip = await asyncio.to_thread(_clip)
-    async with running_server(sessions, command) as server:
-        # Clients begin at different moments of the clip, as people do.
-        clients = [await _open(server, np.roll(clip, -number * SAMPLE_RATE)) for number in range(sessions)]
-        try:
-            await asyncio.sleep(_WARM_UP_S)
-            before = [json.loads(await server.request("GET", client.path)) for client in clients]
-            await asyncio.sleep(seconds)
-            after = [json.loads(await server.request("GET", client.path)) for client in clients]
-            rss = server.rss_mb()
-        finally:
-            for client in clients:
-                await client.close()
-    ticks = sum(b["ticks"] - a["ticks"] for a, b in zip(before, after, strict=True))
-    late = sum(b["late_ticks"] - a["late_ticks"] for a, b in zip(before, after, strict=True))
-    delays = [
-        delay for client in clients for delay in mic_to_mouth(client.track, client.watcher, client.heard)
-    ]
-    if not delays:
-        raise KouboError("No sound came back from the server; check its log.")
-    names = ("p50", "p95", "p99")
+async def _bench(
+    plan: Plan,
+    command: Callable[[int], list[str]],
+    tell: Callable[[str, float], None],
+    done: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    tell("the speech", 0.0)
+    clip = await asyncio.to_thread(lambda: EncodedClip.of(speech_clip(share=plan.speaking)))
+    steps: list[dict[str, Any]] = []
+    async with AsyncExitStack() as stack:
+        names, also, environment = stack.enter_context(staged_presenters(plan.avatars, plan.mouth, plan.also))
+        tell("the server", 0.0)
+        most = max(plan.sessions, default=_MOST) + bool(also)
+        server = await stack.enter_async_context(running_server(most, command, environment))
+        await until_ready(server)
+        crowd = _Crowd(server, clip, stack)
+        if also:
+            await crowd.enter(also)
+        presenters = cycle(names or [None])
+        for size in sorted(set(plan.sessions)) or _growing():
+            tell(f"{size} sessions: joining", 0.0)
+            for name in islice(presenters, size + bool(also) - len(crowd.clients)):
+                await crowd.enter(name)
+            steps.append({"sessions": size} | await crowd.measure(plan.seconds, f"{size} sessions", tell))
+            done(steps[-1])
+            if not plan.sessions and not steps[-1]["in_time"]:
+                break
+        tell("where the sound was heard", 0.0)
+        crowd.find_delays(steps)
     return {
-        "sessions": sessions,
-        "ticks": ticks,
-        "late_ticks_ratio": round(late / max(1, ticks), 5),
-        "tick_lateness_ms": {
-            name: max(status["tick_lateness_ms"][name] for status in after) for name in names
-        },
-        "mic_to_mouth_ms": percentiles([1000 * delay for delay in delays]),
-        "rss_mb": rss,
+        "sessions": max((step["sessions"] for step in steps if step["in_time"]), default=0),
+        "also": plan.also,
+        "speaking": plan.speaking,
+        "avatars": list(plan.avatars),
+        "mouth": plan.mouth,
+        "seconds": plan.seconds,
+        "steps": steps,
     }
 
 
-def _clip() -> Samples:
-    """A minute of speech that never says the same twice."""
-    parts: list[Samples] = []
-    while sum(part.size for part in parts) < _CLIP_S * SAMPLE_RATE:
-        parts.append(speak(f"This is sentence number {101 * len(parts) + 17}.", "en-us").samples)
-    return np.concatenate(parts)[: int(_CLIP_S * SAMPLE_RATE)]
+def _growing() -> Iterator[int]:
+    """1 to 8, then by a quarter each."""
+    size = 1
+    while size <= _MOST:
+        yield size
+        size += max(1, size // 4)
 
 
-def mic_to_mouth(track: ClipTrack, watcher: Watcher, heard: list[tuple[int, Samples]]) -> list[float]:
-    """Seconds from a sound's leaving to the arrival of its picture, for pictures with speech."""
-    if not heard or not watcher.frames.arrived:
-        return []
-    line = _line(heard)
-    first = next(iter(watcher.frames.arrived))
-    delays: list[float] = []
-    for number, (stamp, arrived) in enumerate(watcher.frames.arrived.items()):
-        if number % _STEP_TICKS:
-            continue
-        at = ((stamp - first) & 0xFFFFFFFF) * SAMPLE_RATE // VIDEO_CLOCK
-        sound = line[at : at + _WINDOW]
-        if sound.size < _WINDOW or np.sqrt(np.mean(sound**2)) < _LOUD:
-            continue
-        position = _find(sound, track, arrived)
-        if position is not None:
-            delays.append(arrived - track.sent[position // PACKET_SAMPLES])
-    return delays
+class _Crowd:
+    """All the clients of a server."""
+
+    def __init__(self, server: Server, clip: EncodedClip, stack: AsyncExitStack) -> None:
+        self.clients: list[_Client] = []
+        self._server = server
+        self._clip = clip
+        self._stack = stack
+        self._spans: list[tuple[float, float]] = []
+        self._clock = asyncio.get_running_loop().time
+
+    async def enter(self, avatar: str | None) -> None:
+        """One session more."""
+        client = await _open(self._server, self._clip, len(self.clients), avatar)
+        self._stack.push_async_callback(client.close)
+        self.clients.append(client)
+
+    async def measure(self, seconds: float, name: str, tell: Callable[[str, float], None]) -> dict[str, Any]:
+        """Let it settle, then take the figures of so many seconds."""
+        await asyncio.sleep(_WARM_UP_S)
+        before, was = await self._states(), await Load.of(self._server)
+        own, since = time.process_time(), self._clock()
+        received = [client.watcher.received for client in self.clients]
+        while (gone := self._clock() - since) < seconds:
+            tell(name, gone / seconds)
+            await asyncio.sleep(min(_LOOK_S, seconds - gone))
+        until, own = self._clock(), time.process_time() - own
+        now, after = await Load.of(self._server), await self._states()
+        gone = until - since
+        self._spans.append((since, until))
+        bits = sum(
+            8 * (client.watcher.received - old) for client, old in zip(self.clients, received, strict=True)
+        )
+        fps = [
+            sum(since <= at < until for at in client.watcher.arrived.values()) / gone
+            for client in self.clients
+        ]
+        figures = _step(was, now, gone, before, after) | {
+            "fps": round(min(fps), 2),
+            "cpu_s_per_s": now.cpu(was, gone) | {"clients": round(own / gone, 4)},
+            "kbps_per_viewer": round(bits / 1000 / gone / len(self.clients)),
+            "holes": sum(client.watcher.holes for client in self.clients),
+            "rss_mb": self._server.rss_mb(),
+        }
+        in_time = figures["late_pictures_ratio"] <= LATE_SHARE and figures["fps"] >= LEAST_FPS
+        return figures | {"in_time": in_time}
+
+    def find_delays(self, steps: Sequence[dict[str, Any]]) -> None:
+        """Add to each step how long sounds took to the mouth, {"p50", "p95", "p99"} in ms: work that would
+        disturb a measure. Raises KouboError when no sound came back.
+        """
+        heard = [client.watcher.heard() for client in self.clients]
+        for step, (since, until) in zip(steps, self._spans, strict=True):
+            delays = [
+                1000 * delay
+                for client, sounds in zip(self.clients, heard, strict=True)
+                for delay in mic_to_mouth(client.microphone, client.watcher.arrived, sounds, since, until)
+            ]
+            if not delays:
+                raise KouboError("No sound came back from the server; check its log.")
+            step["mic_to_mouth_ms"] = percentiles(delays)
+
+    async def _states(self) -> list[dict[str, Any]]:
+        return [json.loads(await self._server.request("GET", client.path)) for client in self.clients]
 
 
-def _line(heard: list[tuple[int, Samples]]) -> Samples:
-    """What was heard, laid out by media time at 16 kHz."""
-    line = np.zeros(max(at + part.size for at, part in heard), np.float32)
-    for at, part in heard:
-        line[at : at + part.size] = part
-    return line
-
-
-def _find(sound: Samples, track: ClipTrack, arrived: float) -> int | None:
-    """Where in the sent sound (in samples from its start) `sound` begins, among what was sent lately."""
-    last = int(np.searchsorted(track.sent, arrived + _WINDOW / SAMPLE_RATE)) * PACKET_SAMPLES
-    start = max(0, last - int(_REACH_S * SAMPLE_RATE) - _WINDOW)
-    sent = track.samples(start, last)
-    if sent.size < sound.size:
-        return None
-    size = 1 << int(sent.size + sound.size).bit_length()
-    product = np.fft.irfft(np.fft.rfft(sent, size) * np.conj(np.fft.rfft(sound, size)), size)
-    match = product[: sent.size - sound.size + 1]
-    energy = np.concatenate([[0.0], np.cumsum(sent.astype(np.float64) ** 2)])
-    norm = np.sqrt(
-        (energy[sound.size :] - energy[: -sound.size]) * float(np.sum(sound.astype(np.float64) ** 2))
+def _step(
+    was: Load, now: Load, seconds: float, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the server says of a step: lateness of ticks and of encoded pictures, against when they were due,
+    over all sessions, and the share of late ticks of the session that has most.
+    """
+    ticks = now.since(was, "koubo_ticks_total")
+    worst = max(
+        (new["late_ticks"] - old["late_ticks"]) / max(1, new["ticks"] - old["ticks"])
+        for old, new in zip(before, after, strict=True)
     )
-    likeness = match / np.maximum(norm, 1e-9)
-    best = int(np.argmax(likeness))
-    return start + best if likeness[best] > _SURE else None
+    return {
+        "seconds": round(seconds, 1),
+        "ticks": int(ticks),
+        "tick_lateness_ms": now.lateness(was, TICK_LATENESS),
+        "picture_lateness_ms": now.lateness(was, PICTURE_LATENESS),
+        "late_ticks_ratio": now.late_ratio(was, TICK_LATENESS, TICK_S),
+        "late_pictures_ratio": now.late_ratio(was, PICTURE_LATENESS, TICK_S),
+        "worst_session_late_ratio": round(worst, 5),
+        "repeated_mouths_ratio": round(now.since(was, "koubo_mouths_repeated_total") / max(1.0, ticks), 5),
+        "unencoded_pictures": int(now.since(was, "koubo_unencoded_pictures_total", "h264")),
+        "skipped_ticks": int(now.since(was, "koubo_skipped_ticks_total")),
+    }

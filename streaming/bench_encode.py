@@ -128,9 +128,7 @@ def _sizes(stream: Sequence[EncodedPicture]) -> dict[str, float]:
     }
 
 
-def _quality(
-    pictures: Sequence[Frame], stream: Sequence[EncodedPicture], square: Square
-) -> dict[str, float]:
+def _quality(pictures: Sequence[Frame], stream: Sequence[EncodedPicture], square: Square) -> dict[str, float]:
     whole: list[float] = []
     mouth: list[float] = []
     alike: list[float] = []
@@ -142,9 +140,7 @@ def _quality(
         mouth.append(psnr(before[square.rows, square.columns], after[square.rows, square.columns]))
         if number % _SSIM_STRIDE == 0:
             alike.append(ssim(before, after))
-            alike_mouth.append(
-                ssim(before[square.rows, square.columns], after[square.rows, square.columns])
-            )
+            alike_mouth.append(ssim(before[square.rows, square.columns], after[square.rows, square.columns]))
     return {
         "psnr_db": round(float(np.mean(whole)), 2),
         "mouth_psnr_db": round(float(np.mean(mouth)), 2),

@@ -124,7 +124,7 @@ class Watcher:
     """
 
     def __init__(self, *, decode: bool = True, relay: RTCIceServer | None = None) -> None:
-        self.pc = _peer(relay)
+        self.pc = new_peer(relay)
         self.frames = MarkedFrames(decode=decode)
         picture = self.pc.addTransceiver("video", direction="recvonly")
         sound = self.pc.addTransceiver("audio", direction="recvonly")
@@ -134,7 +134,7 @@ class Watcher:
 
     async def connect(self, exchange: Exchange) -> None:
         """Offer, take the answer, and begin to connect."""
-        await _connect(self.pc, exchange)
+        await connect_peer(self.pc, exchange)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -159,13 +159,14 @@ class Watcher:
 
 async def publish(track: MediaStreamTrack, exchange: Exchange) -> RTCPeerConnection:
     """Send a track by WHIP."""
-    pc = _peer()
+    pc = new_peer()
     pc.addTransceiver(track, direction="sendonly")
-    await _connect(pc, exchange)
+    await connect_peer(pc, exchange)
     return pc
 
 
-def _peer(relay: RTCIceServer | None = None) -> RTCPeerConnection:
+def new_peer(relay: RTCIceServer | None = None) -> RTCPeerConnection:
+    """A connection for all tracks; with `relay`, a TURN server, through nothing else."""
     return RTCPeerConnection(
         RTCConfiguration(
             [relay] if relay else [],
@@ -175,7 +176,8 @@ def _peer(relay: RTCIceServer | None = None) -> RTCPeerConnection:
     )
 
 
-async def _connect(pc: RTCPeerConnection, exchange: Exchange) -> None:
+async def connect_peer(pc: RTCPeerConnection, exchange: Exchange) -> None:
+    """Offer, take the answer, and begin to connect; closed when that fails."""
     async with AsyncExitStack() as undo:
         undo.push_async_callback(close_connection, pc)
         await pc.setLocalDescription()

@@ -1,0 +1,109 @@
+"""Pictures of what was measured at a live server: lateness by sessions, delays, encoders."""
+
+from pathlib import Path
+from typing import Any
+
+from trt_build.capacity import LIMIT_MS
+from trt_build.plot import COLOURS, PALE, STYLE, open_matplotlib, write_figure
+
+
+def plot_live(figures: dict[str, Any], where: str, path: Path) -> None:
+    """Write a PNG of `bench live`: how late pictures and ticks are, and what the processor does, by sessions.
+
+    `where` names the machine. Raises MissingToolError without matplotlib.
+    """
+    matplotlib = open_matplotlib()
+    steps = figures["steps"]
+    sizes = [step["sessions"] for step in steps]
+    beside = " beside one with another mouth" if figures["also"] else ""
+    with matplotlib.rc_context(STYLE):
+        figure = matplotlib.figure.Figure(figsize=(11, 4.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        figure.suptitle(f"Sessions in time: {figures['sessions']}{beside}\n{where}", fontsize=11)
+        for colour, name, key in (
+            (COLOURS[0], "picture encoded", "picture_lateness_ms"),
+            (COLOURS[2], "tick drawn", "tick_lateness_ms"),
+        ):
+            low, high = ([step[key][share] for step in steps] for share in ("p50", "p99"))
+            left.fill_between(sizes, low, high, color=colour, alpha=0.15, linewidth=0)
+            left.plot(sizes, low, color=colour, linewidth=1)
+            left.plot(sizes, high, color=colour, linewidth=2, marker="o", markersize=4, label=name)
+        left.axhline(LIMIT_MS, color=COLOURS[1], linewidth=1.2)
+        left.annotate(
+            "the next tick is due", (0, LIMIT_MS), xycoords=("axes fraction", "data"), xytext=(4, 3),
+            textcoords="offset points", color=COLOURS[1], fontsize=9,
+        )  # fmt: skip
+        left.set_ylabel("late, ms (p50 to p99)")
+        left.set_yscale("log")
+        left.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        left.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        left.legend(loc="upper left")
+        _processor(right, sizes, steps)
+        for axes in (left, right):
+            axes.set_xlabel("sessions")
+            axes.xaxis.set_major_locator(matplotlib.ticker.FixedLocator(sizes))
+        write_figure(figure, path)
+
+
+def _processor(axes: Any, sizes: list[int], steps: list[dict[str, Any]]) -> None:
+    parts = {"drawing": COLOURS[0], "encoding": COLOURS[2], "sending": COLOURS[3], "clients": PALE}
+    below = [0.0] * len(steps)
+    for name, colour in parts.items():
+        values = [step["cpu_s_per_s"][name] for step in steps]
+        label = "the bench's clients" if name == "clients" else name
+        axes.bar(sizes, values, bottom=below, color=colour, label=label, width=0.7)
+        below = [low + value for low, value in zip(below, values, strict=True)]
+    axes.set_axisbelow(True)
+    axes.set_ylabel("cores in use")
+    axes.legend(loc="upper left")
+
+
+def plot_latency(figures: dict[str, Any], where: str, path: Path) -> None:
+    """Write a PNG of `bench latency`: a histogram of each delay, with its median and its p99.
+
+    `where` names the machine. Raises MissingToolError without matplotlib.
+    """
+    matplotlib = open_matplotlib()
+    delays = {name: values for name, values in figures["trials_ms"].items() if values}
+    with matplotlib.rc_context(STYLE):
+        figure = matplotlib.figure.Figure(figsize=(11, 6.4), layout="constrained")
+        figure.suptitle(f"Delays with {figures['sessions']} further busy sessions, ms\n{where}", fontsize=11)
+        grid = figure.subplots(2, -(-len(delays) // 2), squeeze=False)
+        for axes in grid.flat[len(delays) :]:
+            axes.set_axis_off()
+        for axes, (name, values) in zip(grid.flat, delays.items(), strict=False):
+            found = figures[f"{name}_ms"]
+            axes.hist(values, bins=min(40, max(10, len(values) // 4)), color=COLOURS[0], alpha=0.8)
+            for share, style in (("p50", "-"), ("p99", "--")):
+                axes.axvline(found[share], color=COLOURS[1], linewidth=1.2, linestyle=style)
+            axes.set_title(f"{name.replace('_', ' ')}: {found['p50']:g}, p99 {found['p99']:g}", fontsize=10)
+            axes.set_yticks([])
+        write_figure(figure, path)
+
+
+def plot_encode(figures: dict[str, Any], where: str, path: Path) -> None:
+    """Write a PNG of `bench encode`: quality by cost, around the mouth and of the whole picture.
+
+    `where` names the machine. Raises MissingToolError without matplotlib.
+    """
+    matplotlib = open_matplotlib()
+    with matplotlib.rc_context(STYLE):
+        figure = matplotlib.figure.Figure(figsize=(11, 5.2), layout="constrained")
+        figure.suptitle(
+            f"x264, {figures['size']} at {figures['target_kbps']} kbit/s, {figures['avatar']}\n{where}",
+            fontsize=11,
+        )
+        ways = (("mouth_psnr_db", "around the mouth"), ("psnr_db", "whole picture"))
+        for axes, (key, what) in zip(figure.subplots(1, 2), ways, strict=True):
+            for number, (name, found) in enumerate(figures["variants"].items()):
+                served = name == "as served"
+                place = found["mean_ms"], found[key]
+                axes.plot(*place, "o", color=COLOURS[1] if served else COLOURS[0], markersize=5)
+                axes.annotate(str(number), place, xytext=(4, 3), textcoords="offset points", fontsize=8)
+                if axes.get_title() == "" and key == "mouth_psnr_db":
+                    axes.plot([], [], " ", label=f"{number} {name}")
+            axes.set_xlabel("processor ms a picture")
+            axes.set_ylabel(f"PSNR, dB, {what}")
+        figure.legend(loc="outside lower center", ncols=4, fontsize=8, handlelength=0)
+        write_figure(figure, path)
