@@ -1,9 +1,9 @@
 """Who can go on stage: avatars by name, loaded once and shared by all their sessions."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,25 +15,25 @@ from engine.anchor.card import ANCHOR, Clip, read_card
 from engine.anchor.crop import Picture
 from engine.anchor.matte import Mattes
 from engine.anchor.package import Avatar, find_avatar, list_avatars
+from engine.array_store import ArrayStore
 from engine.errors import AvatarError
-from engine.live import LiveAvatar, Tick
+from engine.live import LiveAvatar, Pending, Tick
 from engine.mouth.features import AnchorFeatures
-from engine.mouth.region import Region
-from engine.mouth.runtime import Features, MouthRuntime
+from engine.mouth.runtime import MouthRuntime
 from engine.picture.fit import Size
 from engine.picture.video import read_i420
 from engine.picture.yuv import to_rgb
 from engine.speech.audio import Samples
-from engine.speech.mel import Mel
 from streaming.errors import Busy
-from streaming.library import KEEP_MB, Library, Loaded, Version, find, version
+from streaming.library import KEEP_MB, Library, Loaded, Version, find, give_way, version
 
 _TIMES_KEPT = 250
 _JPEG_QUALITY = 85
 
 
 class Presenter(Protocol):
-    """What a session drives; `engine.live.LiveAvatar` is the real one. Everything but `tick` is quick."""
+    """What a session drives; `engine.live.LiveAvatar` is the real one. Everything but `begin` and
+    `complete` is quick."""
 
     @property
     def backlog_s(self) -> float:
@@ -60,8 +60,12 @@ class Presenter(Protocol):
         """Another presenter from the next tick on; what is being said goes on."""
         ...
 
-    def tick(self) -> Tick:
-        """The next 40 ms; may be called from any thread, one at a time."""
+    def begin(self) -> Pending:
+        """Begin the next 40 ms; any thread may, one tick after another."""
+        ...
+
+    def complete(self, pending: Pending, patches: Sequence[Picture | None]) -> Tick:
+        """The tick that was begun, with a drawn mouth for each of its requests; None: not in time."""
         ...
 
 
@@ -83,46 +87,19 @@ class AvatarInfo:
     size: tuple[int, int]
 
 
-class TimedMouth:
-    """A mouth runtime that knows how long its frames take; one a session, around the shared one.
-
-    `observe` hears the seconds of each frame.
-    """
+class MouthTimes:
+    """How long the mouths of a session took to draw, each its share of a batch; `observe` hears it too."""
 
     def __init__(self, mouth: MouthRuntime, observe: Callable[[float], None]) -> None:
-        self._mouth = mouth
         self._observe = observe
         self._times: deque[float] = deque(maxlen=_TIMES_KEPT)
         self.name = mouth.name
         self.precision = mouth.precision
-        self.size = mouth.size
 
-    @property
-    def region(self) -> Region:
-        """As the mouth's."""
-        return self._mouth.region
-
-    @property
-    def maps_key(self) -> str | None:
-        """As the mouth's."""
-        return self._mouth.maps_key
-
-    def restricted(self, region: Region) -> MouthRuntime:
-        """The mouth's own, which nobody times."""
-        return self._mouth.restricted(region)
-
-    def encode(self, faces: Picture) -> list[Features]:
-        """As the mouth does."""
-        return self._mouth.encode(faces)
-
-    def decode(self, mels: Mel, features: Sequence[Features]) -> Picture:
-        """As the mouth does, timed."""
-        start = time.perf_counter()
-        faces = self._mouth.decode(mels, features)
-        seconds = (time.perf_counter() - start) / max(1, len(faces))
+    def add(self, seconds: float) -> None:
+        """A mouth was drawn; any thread may tell."""
         self._times.append(seconds)
         self._observe(seconds)
-        return faces
 
     def figures(self) -> MouthFigures:
         """The runtime and the median time of its last frames."""
@@ -135,12 +112,12 @@ class TimedMouth:
 class Role:
     """An avatar as one session shows it, under the `name` that it was asked for by.
 
-    `loaded` is shared by all sessions that show it, `mouth` is this one's own.
+    `loaded` is shared by all sessions that show it, the times of `mouth` are this one's own.
     """
 
     name: str
     loaded: Loaded
-    mouth: TimedMouth
+    mouth: MouthTimes
 
     @property
     def clips(self) -> tuple[Clip, ...]:
@@ -154,7 +131,7 @@ class Role:
 
     def join(self, presenter: Presenter) -> None:
         """Have a presenter be this avatar from the next tick on."""
-        presenter.recast(self.loaded.avatar, self.loaded.features, self.mouth)
+        presenter.recast(self.loaded.avatar, self.loaded.features, self.loaded.mouth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +162,10 @@ class Cast(Protocol):
         """Make the first session quick to open. Raises a KouboError when it could not be opened at all."""
         ...
 
+    async def fill(self) -> None:
+        """After `warm_up`, compute in the background what the first session may need later."""
+        ...
+
     async def enter(self, name: str | None) -> Part:
         """A new presenter for a session, the default avatar when none is named. NotFound or AvatarError."""
         ...
@@ -199,7 +180,8 @@ class EngineCast:
 
     Avatars are loaded when first asked for, in a thread, and again when they have changed on disk; mouths are
     shared by the avatars that name the same folder. `observe` hears how many seconds each of their pictures
-    took; `keep_mb` is how much memory avatars may take for whoever asks next.
+    took; `keep_mb` is how much memory avatars may take for whoever asks next; `store` keeps on disk what was
+    computed of them.
     """
 
     def __init__(
@@ -208,10 +190,12 @@ class EngineCast:
         default: str | None = None,
         observe: Callable[[float], None] = lambda _: None,
         keep_mb: float = KEEP_MB,
+        store: ArrayStore | None = None,
     ) -> None:
         self._default = default
         self._observe = observe
-        self._library = Library(open_mouth, keep_mb)
+        self._store = store
+        self._library = Library(open_mouth, keep_mb, store=store)
         self._previews: dict[str, tuple[Version, bytes]] = {}
 
     def list(self) -> list[AvatarInfo]:
@@ -233,15 +217,27 @@ class EngineCast:
         then, jpeg = self._previews.get(name, (None, b""))
         if then != now:
             jpeg = _preview(name, folder)
+            for gone in self._previews.keys() - set(list_avatars()):
+                del self._previews[gone]
             self._previews[name] = now, jpeg
         return jpeg
 
     async def warm_up(self) -> None:
-        """Load the default avatar, compute its features and draw once; it is never let go."""
+        """Load the default avatar, compute what its first seconds need and draw once; it is never let go."""
+        if self._store:
+            await asyncio.to_thread(self._store.clear_leftovers)
         part = await self.enter(None)
         loaded = self._library.pinned = part.role.loaded
         await asyncio.to_thread(loaded.rehearse)
-        await asyncio.to_thread(loaded.features.fill)
+
+    async def fill(self) -> None:
+        """Compute the other features of the default avatar, one frame at a time."""
+        loaded = self._library.pinned
+        if loaded is None:
+            return
+        with ThreadPoolExecutor(1, "fill", initializer=give_way) as background:
+            for frame in range(loaded.avatar.frames):
+                await asyncio.get_running_loop().run_in_executor(background, loaded.warm, frame)
 
     async def enter(self, name: str | None) -> Part:
         """A new presenter, of the default avatar when `name` is None. Raises NotFound or AvatarError."""
@@ -249,7 +245,7 @@ class EngineCast:
         if chosen is None:
             raise Busy("No avatar is installed; make one with `koubo avatar create`, or set KOUBO_AVATARS.")
         role = self._role(chosen, await self._library.get(chosen))
-        return Part(LiveAvatar(role.loaded.avatar, role.loaded.features, role.mouth), role)
+        return Part(LiveAvatar(role.loaded.avatar, role.loaded.features, role.loaded.mouth), role)
 
     async def role(self, name: str, canvas: Size) -> Role:
         """An avatar fitted to pictures of this size, its first frames computed. NotFound or AvatarError."""
@@ -258,7 +254,7 @@ class EngineCast:
         return self._role(name, loaded)
 
     def _role(self, name: str, loaded: Loaded) -> Role:
-        return Role(name, loaded, TimedMouth(loaded.mouth, self._observe))
+        return Role(name, loaded, MouthTimes(loaded.mouth, self._observe))
 
 
 def _preview(name: str, folder: Path) -> bytes:

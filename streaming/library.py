@@ -2,27 +2,32 @@
 
 import asyncio
 import hashlib
+import math
 import os
 import sys
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from engine.anchor.card import read_card
+import cv2
+
+from engine.anchor.card import AvatarCard, read_card
 from engine.anchor.fitted import FittedAvatar
 from engine.anchor.package import Avatar, find_avatar, list_avatars, mouth_folder
+from engine.anchor.pictures import PICTURES, content_of
+from engine.array_store import ArrayStore
 from engine.errors import AvatarError
+from engine.memory import free_memory
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.runtime import MouthRuntime
-from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET
+from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
 from engine.picture.fit import Size
 from engine.speech.audio import FRAME_RATE
 from engine.speech.mel import SILENT_WINDOW
-from streaming.errors import NotFound
+from streaming.errors import Busy, NotFound
 from streaming.shelf import Shelf
 
 KEEP_MB = 2048
@@ -33,6 +38,11 @@ KEEP_S = 600.0
 
 Version = tuple[tuple[str, int, int], ...]
 """What tells whether files have changed: each by name, time of change and size."""
+
+_WORK_BYTES = 64 << 20
+"""What reading an avatar takes for a moment: decoder, encoder of faces."""
+
+_RETRY_S = "30"
 
 _GIVE_WAY = 10
 """Niceness of threads that read avatars while others are live."""
@@ -55,8 +65,8 @@ class Loaded:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes."""
-        own = self.avatar.frames * self.avatar.frame(0).nbytes
+        """Memory that it takes; files that are mapped are not counted."""
+        own = self.avatar.nbytes
         return own if isinstance(self.avatar, FittedAvatar) else own + self.features.nbytes
 
     def frames(self) -> tuple[list[int], list[int]]:
@@ -89,7 +99,8 @@ class Library:
     """The avatars that `engine.anchor.package` finds, with mouths opened by `open_mouth` (folder -> runtime).
 
     One that has changed on disk is read anew, while those who hold the former keep it. `pinned` is never let
-    go; of the others, `keep_mb` of those asked for last are kept.
+    go; of the others, `keep_mb` of those asked for last are kept. `store` keeps on disk what was computed of
+    them. One that would need more memory than there is (`free_memory`, bytes or None) is refused.
     """
 
     def __init__(
@@ -97,27 +108,37 @@ class Library:
         open_mouth: Callable[[Path], MouthRuntime],
         keep_mb: float = KEEP_MB,
         keep_s: float = KEEP_S,
+        store: ArrayStore | None = None,
+        free_memory: Callable[[], int | None] = free_memory,
     ) -> None:
         self._open_mouth = open_mouth
         self._keep_s = keep_s
+        self._store = store
+        self._free_memory = free_memory
         self._shelf: Shelf[tuple[str, Size | None], Loaded] = Shelf(
             keep_mb * 2**20, keep_s, lambda loaded: 0 if loaded is self.pinned else loaded.nbytes
         )
         self._mouths: WeakValueDictionary[bytes, MouthRuntime] = WeakValueDictionary()
         self._opening = threading.Lock()
-        self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._loading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._trimming: asyncio.TimerHandle | None = None
         self.pinned: Loaded | None = None
 
     async def get(self, name: str, canvas: Size | None = None) -> Loaded:
-        """An avatar, fitted into a `canvas` where one is given. Raises NotFound or AvatarError."""
+        """An avatar, fitted into a `canvas` where one is given.
+
+        Raises NotFound, AvatarError, or Busy when there is too little memory for it.
+        """
         folder = await asyncio.to_thread(find, name)
         loop = asyncio.get_running_loop()
-        async with self._loading[name]:
+        async with self._loading.setdefault(name, asyncio.Lock()):
             loaded = await self._current(folder, (name, None), lambda: self._load(folder))
             if canvas not in (None, loaded.avatar.size):
                 loaded = await self._current(folder, (name, canvas), lambda: _fitted(loaded, canvas))
         self._shelf.trim(loop.time())
-        loop.call_later(self._keep_s, lambda: self._shelf.trim(loop.time()))
+        if self._trimming:
+            self._trimming.cancel()
+        self._trimming = loop.call_later(self._keep_s, lambda: self._shelf.trim(loop.time()))
         return loaded
 
     async def _current(
@@ -127,29 +148,67 @@ class Library:
         found = self._shelf.get(key, now())
         if found and found.version == await asyncio.to_thread(version, folder, found.avatar.mouth):
             return found
-        loaded = await asyncio.to_thread(load)
+        try:
+            loaded = await asyncio.to_thread(load)
+        except (MemoryError, cv2.error) as error:
+            if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+                raise
+            self._shelf.clear()
+            raise _too_little(folder.name, "more than there is") from error
         self._shelf.put(key, loaded, now())
         return loaded
 
     def _load(self, folder: Path) -> Loaded:
-        mouth = mouth_folder(folder, read_card(folder))
+        card = read_card(folder)
+        mouth = mouth_folder(folder, card)
+        self._check_memory(folder, card, mouth)
         read = version(folder, mouth)  # before they are read: what changes meanwhile is read again
         # Beside each other; the mouth's threads must not give way, they draw for everybody.
-        with ThreadPoolExecutor(1, initializer=_give_way) as helper:
-            loading = helper.submit(Avatar.load, folder)
-            runtime = self._mouth(mouth)
+        with ThreadPoolExecutor(1, initializer=give_way) as helper:
+            loading = helper.submit(Avatar.load, folder, self._store)
+            content = _digest(_mouth_files(mouth))
+            whole = self._mouth(mouth, content)
             avatar = loading.result()
-        return Loaded(avatar, AnchorFeatures(avatar, runtime), runtime, read)
+        runtime = whole.restricted(avatar.paste_region)
+        features = AnchorFeatures(avatar, runtime, self._store, content.hex())
+        return Loaded(avatar, features, runtime, read)
 
-    def _mouth(self, folder: Path) -> MouthRuntime:
+    def _check_memory(self, folder: Path, card: AvatarCard, mouth: Path) -> None:
+        """Raises Busy when the avatar would not fit beside what is there."""
+        needed, free = _WORK_BYTES + self._own_bytes(folder, card, mouth), self._free_memory()
+        if free is not None and needed > free:
+            self._shelf.clear()
+            free = self._free_memory()
+        if free is not None and needed > free:
+            raise _too_little(folder.name, f"{needed >> 20} MB, of which {free >> 20} MB are free")
+
+    def _own_bytes(self, folder: Path, card: AvatarCard, mouth: Path) -> int:
+        """What an avatar takes that cannot be kept on disk."""
+        width, height = card.size
+        pictures = card.frames * (width * height * 3 // 2 + card.crop_size**2 * 3)
+        features = card.frames * sum(2 * math.prod(shape) for shape in read_sheet(mouth).maps)
+        if self._store and (
+            self._store.has_room(pictures + features)
+            or self._store.rows(card.frames, PICTURES, content_of(folder, card)).whole
+        ):
+            return 0
+        return pictures + features
+
+    def _mouth(self, folder: Path, key: bytes) -> MouthRuntime:
         # By content: packages hold copies of the same mouth.
-        key = _digest(_mouth_files(folder))
         mouth = self._mouths.get(key)
         if mouth is None:
             with self._opening:
                 mouth = self._mouths.get(key) or self._open_mouth(folder)
                 self._mouths[key] = mouth
         return mouth
+
+
+def _too_little(name: str, needed: str) -> Busy:
+    return Busy(
+        f"The presenter {name} needs {needed} of memory; end other sessions, or give the server more memory.",
+        {"Retry-After": _RETRY_S},
+    )
 
 
 def find(name: str) -> Path:
@@ -176,7 +235,7 @@ def version(folder: Path, mouth: Path | None = None) -> Version:
         ) from error
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """Have this thread, and those that it starts, take only the time that ticks leave."""
     if sys.platform == "linux":  # elsewhere priorities are those of whole processes
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _GIVE_WAY)

@@ -19,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from engine.mouth.batches import LADDER
 from streaming.pacing import TICK_S
 
 _LATENESS_BUCKETS = (
@@ -30,6 +31,7 @@ _WORK_BUCKETS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.0
 _VOICE_BUCKETS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 
 CODECS = ("h264", "vp8")
+WORK = ("begin", "mouth", "paste", "encode")
 INTERRUPT_CAUSES = ("request", "visitor", "agent")
 
 Counts = Mapping[str, int]
@@ -60,6 +62,20 @@ class Metrics:
             "koubo_tick_lateness_seconds",
             "Time from when a tick was due to when it was handed over.",
             _LATENESS_BUCKETS,
+        )
+        self._pictures = self._histogram(
+            "koubo_picture_lateness_seconds",
+            "Time from when a tick was due to when its picture was encoded.",
+            _LATENESS_BUCKETS,
+        )
+        self._repeated = self._counter(
+            "koubo_mouths_repeated", "Ticks that went out with the mouth before, theirs being late."
+        )
+        self._work = self._counter(
+            "koubo_work_seconds", "Processor time of the threads that draw and encode.", ("kind",)
+        )
+        self._batch = self._histogram(
+            "koubo_mouth_batch", "Faces that were drawn in one call.", tuple(map(float, LADDER))
         )
         self._mouth = self._histogram(
             "koubo_mouth_seconds", "Time the mouth took to draw one picture.", _WORK_BUCKETS
@@ -92,6 +108,8 @@ class Metrics:
         for codec in CODECS:
             self._encode.labels(codec)
             self._unencoded.labels(codec)
+        for kind in WORK:
+            self._work.labels(kind)
         for cause in INTERRUPT_CAUSES:
             self._interrupts.labels(cause)
 
@@ -115,12 +133,25 @@ class Metrics:
         """Ask this, whenever the figures are read, whether the server waits for its sessions to end."""
         self._draining.set_function(lambda: float(draining()))
 
-    def tick(self, lateness_s: float) -> None:
+    def tick(self, lateness_s: float, *, mouth_repeated: bool = False) -> None:
         """Count one tick."""
         self._ticks.inc()
+        self._repeated.inc(mouth_repeated)
         self._lateness.observe(lateness_s)
         if lateness_s > TICK_S:
             self._late.inc()
+
+    def picture(self, lateness_s: float) -> None:
+        """Count a picture that was encoded so long after its tick was due."""
+        self._pictures.observe(lateness_s)
+
+    def work(self, kind: str, seconds: float) -> None:
+        """Count processor time of a kind of work: "begin", "mouth", "paste" or "encode"."""
+        self._work.labels(kind).inc(seconds)
+
+    def mouth_batch(self, faces: int) -> None:
+        """Count a call that drew so many faces."""
+        self._batch.observe(faces)
 
     def skipped(self, ticks: int) -> None:
         """Count ticks that were left out after a stall."""

@@ -1,5 +1,6 @@
 """When each tick is due, and how late it came. No clock and no sleeping here: times are arguments."""
 
+import math
 from collections import deque
 
 import numpy as np
@@ -11,6 +12,11 @@ PATIENCE_TICKS = 5
 """A stall longer than this is skipped instead of caught up."""
 
 _WINDOW = 60 * FRAME_RATE
+
+
+def on_grid(now: float) -> float:
+    """The next moment at which ticks are due: those of all sessions together, so that mouths make batches."""
+    return math.ceil(now * FRAME_RATE) / FRAME_RATE
 
 
 class Pacer:
@@ -43,20 +49,30 @@ class Pacer:
 
 
 class TickFigures:
-    """Lateness of the last minute of ticks, and counts of all. A tick is late once the next one is due."""
+    """Lateness of the last minute of ticks and pictures, and counts of all ticks.
+
+    A tick is late once the next one is due.
+    """
 
     def __init__(self) -> None:
         self._lateness: deque[float] = deque(maxlen=_WINDOW)
+        self._pictures: deque[float] = deque(maxlen=_WINDOW)
         self._times: deque[float] = deque(maxlen=2 * FRAME_RATE)
         self.ticks = 0
         self.late = 0
+        self.mouths_repeated = 0
 
-    def add(self, now: float, lateness: float) -> None:
+    def add(self, now: float, lateness: float, *, mouth_repeated: bool = False) -> None:
         """Count a tick handed over at `now`, `lateness` seconds after it was due."""
         self.ticks += 1
+        self.mouths_repeated += mouth_repeated
         self.late += lateness > TICK_S
         self._lateness.append(lateness)
         self._times.append(now)
+
+    def add_picture(self, lateness: float) -> None:
+        """Count a picture encoded `lateness` seconds after its tick was due."""
+        self._pictures.append(lateness)
 
     @property
     def late_ratio(self) -> float:
@@ -72,6 +88,10 @@ class TickFigures:
     def percentiles_ms(self) -> dict[str, float]:
         """p50, p95 and p99 of the lateness over the last minute, in milliseconds."""
         return percentiles([1000 * value for value in self._lateness])
+
+    def picture_percentiles_ms(self) -> dict[str, float]:
+        """p50, p95 and p99 of the pictures' lateness over the last minute of them, in milliseconds."""
+        return percentiles([1000 * value for value in self._pictures])
 
 
 def percentiles(values: list[float]) -> dict[str, float]:

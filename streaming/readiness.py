@@ -33,4 +33,8 @@ class Readiness:
                 await asyncio.sleep(self._retry_s)
             else:
                 self.obstacle = None
-                return
+                break
+        try:
+            await self._cast.fill()
+        except KouboError as error:
+            logger.warning("the default presenter was not made ready to its end: %s", error)

@@ -5,7 +5,6 @@ import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,15 +14,18 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from engine.array_store import ArrayStore
 from engine.errors import KouboError
 from engine.mouth.choose import AUTO, RUNTIMES, choose
 from engine.mouth.gpu import find_gpu
 from engine.mouth.runtime import MouthRuntime
+from engine.paths import cache_folder
 from streaming.api import audio, avatar_jobs, avatars, outlets, pages, sessions, webrtc
 from streaming.api.errors import add_error_handlers
 from streaming.cast import Cast, EngineCast
 from streaming.connections import Certificate, bounded_protocol, check_certificate
 from streaming.drain import Drain, DrainingServer
+from streaming.drawing import Workers
 from streaming.encoding.choose import choose_encoders
 from streaming.labels import label_style
 from streaming.logs import SessionInLog
@@ -32,7 +34,8 @@ from streaming.mouth_process import open_remote
 from streaming.readiness import Readiness
 from streaming.refusals import RefusalsCounted
 from streaming.safety import HEADERS, HSTS, LocalOnly, add_safety, refuse_open_door
-from streaming.sessions import SessionTable, Stage
+from streaming.session_table import SessionTable
+from streaming.sessions import Stage
 from streaming.settings import Settings
 from streaming.voices.base import Voice
 from streaming.voices.registry import open_voices
@@ -76,7 +79,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(settings.tick_workers, thread_name_prefix="tick") as workers:
+        with Workers(settings.tick_workers, metrics) as workers:
             stage = Stage(
                 settings,
                 cast or open_cast(settings, metrics),
@@ -128,7 +131,8 @@ def create_app(
 def open_cast(settings: Settings, metrics: Metrics, tell: Callable[[str], None] = logger.info) -> EngineCast:
     """The avatars that are installed here. `tell` hears what draws their mouths; KouboError as there."""
     opener = mouth_opener(settings.runtime, tell, apart=settings.mouth_process)
-    return EngineCast(opener, settings.default_avatar, metrics.mouth, settings.avatar_cache_mb)
+    store = ArrayStore(cache_folder() / "avatars", settings.avatar_store_mb)
+    return EngineCast(opener, settings.default_avatar, metrics.mouth, settings.avatar_cache_mb, store)
 
 
 def mouth_opener(

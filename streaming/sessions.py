@@ -1,20 +1,20 @@
-"""A session: speech in, one presenter, ticks out to its viewers; and the table of all sessions."""
+"""A session: speech in, one presenter, ticks out to its viewers."""
 
 import asyncio
 import logging
 import secrets
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
-from engine.live import Tick
+from engine.live import Pending, Tick
 from engine.speech.audio import SAMPLE_RATE, Samples
 from streaming.audio_feed import AudioFeed
 from streaming.cast import Cast, Part
 from streaming.casting import Casting
 from streaming.drain import Drain
+from streaming.drawing import MouthRoom, Patches, Workers
 from streaming.encoding.base import EncodedSound
 from streaming.encoding.choose import SOFTWARE
 from streaming.encoding.hub import EncodeHub, OpenEncoder
@@ -24,7 +24,7 @@ from streaming.labels import label_style, labelled
 from streaming.logs import session_in_log
 from streaming.metrics import Metrics
 from streaming.outlets.table import OutletTable
-from streaming.pacing import Pacer, TickFigures
+from streaming.pacing import Pacer, TickFigures, on_grid
 from streaming.playback import Playback
 from streaming.settings import Settings
 from streaming.speaker import Speaker
@@ -53,8 +53,7 @@ class Stage:
     settings: Settings
     cast: Cast
     voice: Voice
-    workers: Executor
-    """Threads that compute ticks."""
+    workers: Workers
     metrics: Metrics
     drain: Drain = field(default_factory=Drain)
     open_encoder: OpenEncoder = SOFTWARE.open
@@ -64,12 +63,17 @@ class Stage:
 class Session:
     """One presenter with its microphone, its texts and its viewers. `run` is its whole life."""
 
-    def __init__(self, part: Part, stage: Stage) -> None:
+    def __init__(self, part: Part, stage: Stage, room: MouthRoom) -> None:
         self.id = f"{stage.name}{secrets.token_urlsafe(12)}"
         self.figures = TickFigures()
         self.viewers: dict[str, Viewer] = {}
         self.encoders = EncodeHub(
-            part.size, stage.settings.video_bitrate_kbps, stage.open_encoder, stage.metrics
+            part.size,
+            stage.settings.video_bitrate_kbps,
+            stage.workers,
+            stage.open_encoder,
+            stage.metrics,
+            self.figures.add_picture,
         )
         self.on_tick: list[TickListener] = []
         self.outlets = OutletTable(self.encoders, stage.settings, stage.metrics, self.id, self.on_tick)
@@ -78,7 +82,7 @@ class Session:
         """A microphone that the presenter does not speak for, but listens to."""
         self.speaking = False
         self._settings = stage.settings
-        self._workers = stage.workers
+        self._room = room
         self._metrics = stage.metrics
         self._presenter = part.presenter
         self._label = label_style(stage.settings)
@@ -113,7 +117,7 @@ class Session:
             lambda: self.interrupt("visitor"),
         )
         self.on_tick.append(self._ear.see)
-        self._clock = asyncio.get_running_loop().time
+        self._clock = stage.workers.clock
         self._began = self._busy_at = self._clock()
 
     @property
@@ -249,6 +253,7 @@ class Session:
         try:
             await self._pace()
         finally:
+            self._room.leave(self)
             for helper in helpers:
                 helper.cancel()
             self.events.close()
@@ -258,15 +263,18 @@ class Session:
             await self.encoders.close()
 
     async def _pace(self) -> None:
-        loop = asyncio.get_running_loop()
-        pacer = Pacer(self._clock())
+        pacer = Pacer(on_grid(self._clock()))
+        self._room.enter(self)
         while not self._abandoned():
-            await asyncio.sleep(max(0.0, pacer.due - self._clock()))
+            slot, due = pacer.slot, pacer.due
+            self._room.expect(self, due)
+            await asyncio.sleep(max(0.0, due - self._clock()))
             async with self._core:
-                bare, tick, sounds = await loop.run_in_executor(self._workers, self._compute, pacer.slot)
+                bare, tick, sounds = await self._room.tick(
+                    self, due, self._presenter.begin, partial(self._complete, slot), self.part.role.mouth.add
+                )
             now = self._clock()
-            slot = pacer.slot
-            self.encoders.show(slot, tick.picture, sounds, self.casting.drawer(bare))
+            self.encoders.show(slot, tick.picture, sounds, self.casting.drawer(bare), due)
             self.casting.left(bare, slot)
             self.playback.left(tick.position, slot)
             for listener in self.on_tick:
@@ -275,8 +283,8 @@ class Session:
             lateness = pacer.advance(now)
             self._metrics.skipped(pacer.skipped - skipped)
             self.speaking = tick.speaking
-            self.figures.add(now, lateness)
-            self._metrics.tick(lateness)
+            self.figures.add(now, lateness, mouth_repeated=tick.mouth_repeated)
+            self._metrics.tick(lateness, mouth_repeated=tick.mouth_repeated)
             self._speaker.drained()
             self.feed.pump()
             self._greet()
@@ -286,9 +294,11 @@ class Session:
             self._greeted = True
             self.casting.greet()
 
-    def _compute(self, slot: int) -> tuple[Tick, Tick, list[EncodedSound]]:
-        """One tick, bare and labelled, and its encoded sound; runs in a worker thread."""
-        bare = self._presenter.tick()
+    def _complete(
+        self, slot: int, pending: Pending, patches: Patches
+    ) -> tuple[Tick, Tick, list[EncodedSound]]:
+        """A tick with its mouths, bare and labelled, and its encoded sound; runs in a worker thread."""
+        bare = self._presenter.complete(pending, patches)
         return bare, labelled(bare, self._label), self.encoders.encode_sound(bare.sound, slot)
 
     def _abandoned(self) -> bool:
@@ -312,88 +322,3 @@ class Session:
             self.visitor = None
             self._ear.leave()
         self.viewers.pop(peer.id, None)
-
-
-class SessionTable:
-    """Every session of a server, by id."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._sessions: dict[str, Session] = {}
-        self._lives: dict[str, asyncio.Task[None]] = {}
-        self._entering = 0
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    @property
-    def in_use(self) -> int:
-        """Sessions used in the last seconds; a server that is about to stop waits for these."""
-        return sum(session.idle_s < _IN_USE_S for session in self._sessions.values())
-
-    @property
-    def on_stage(self) -> set[str]:
-        """Names of the avatars that sessions show."""
-        return {session.part.role.name for session in self._sessions.values()}
-
-    @property
-    def viewers(self) -> int:
-        """Viewers of all sessions together."""
-        return sum(len(session.viewers) for session in self._sessions.values())
-
-    @property
-    def outlets(self) -> Counter[tuple[str, str]]:
-        """Outlets of all sessions together, by (kind, state)."""
-        entries = (entry for session in self._sessions.values() for entry in session.outlets.list())
-        return Counter((entry.kind, entry.state.value) for entry in entries)
-
-    @property
-    def encoders(self) -> Counter[str]:
-        """Open picture encoders of all sessions together, by codec."""
-        return Counter(codec for session in self._sessions.values() for codec in session.encoders.codecs)
-
-    async def create(self, avatar: str | None) -> Session:
-        """Open a session. Raises NotFound, AvatarError, or Busy when there are too many."""
-        self._stage.drain.admit()
-        limit = self._stage.settings.max_sessions
-        if len(self._sessions) + self._entering >= limit:
-            raise Busy(
-                f"All {limit} sessions of this server are taken; end one or try again later.",
-                {"Retry-After": "10"},
-            )
-        self._entering += 1
-        try:
-            part = await self._stage.cast.enter(avatar)
-        finally:
-            self._entering -= 1
-        session = Session(part, self._stage)
-        life = asyncio.create_task(session.run(), name=f"session-{session.id}")
-        self._sessions[session.id] = session
-        self._lives[session.id] = life
-        life.add_done_callback(lambda task: self._ended(session.id, task))
-        return session
-
-    def get(self, session_id: str) -> Session:
-        """A session by id. Raises NotFound."""
-        session = self._sessions.get(session_id)
-        if session is None:
-            raise NotFound("There is no such session; it may have ended.")
-        return session
-
-    async def end(self, session_id: str) -> None:
-        """End a session and wait until nothing of it is left. Raises NotFound."""
-        self.get(session_id)
-        del self._sessions[session_id]
-        life = self._lives[session_id]
-        life.cancel()
-        await asyncio.wait([life])
-
-    async def close(self) -> None:
-        """End every session."""
-        await asyncio.gather(*(self.end(session_id) for session_id in list(self._sessions)))
-
-    def _ended(self, session_id: str, life: asyncio.Task[None]) -> None:
-        self._sessions.pop(session_id, None)
-        del self._lives[session_id]
-        if not life.cancelled() and (error := life.exception()) is not None:
-            logger.error("a session ended by a fault of the server", exc_info=error)

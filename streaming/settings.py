@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     avatar_cache_mb: int = Field(default=2048, ge=0)
     """Megabytes of loaded presenters that stay in memory for ten minutes for whoever asks next."""
 
+    avatar_store_mb: int = Field(default=4096, ge=0)
+    """Megabytes on disk (KOUBO_CACHE) of what was decoded and computed of presenters, for quick starts."""
+
     max_sessions: int = Field(default=8, ge=1)
     """Sessions at once."""
 
@@ -122,8 +125,8 @@ class Settings(BaseSettings):
     mouth_process: bool = False
     """Whether a process of its own draws the mouth, so that a crash in it costs no session; openvino only."""
 
-    tick_workers: int = Field(default=2, ge=1)
-    """Threads that compute ticks for all sessions together."""
+    tick_workers: int | None = Field(default=None, ge=1)
+    """Threads that draw and encode for all sessions together; one for each core when not given."""
 
     outlet_schemes: tuple[str, ...] = ("rtmp", "rtmps", "srt", "udp", "https", "http", "hls", "mp4", "camera")
     """What outlets may be; https and http are WHIP, hls and mp4 write files, camera is a virtual camera."""

@@ -5,7 +5,7 @@ draws the batches.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -77,6 +77,11 @@ class Batch:
     def features(self) -> list[Features]:
         """Features of the n faces."""
         return [item.request.features for item in self.items]
+
+    @property
+    def orders(self) -> list[Order]:
+        """The order of each face."""
+        return [item.order for item in self.items]
 
     @property
     def deadline(self) -> float:
@@ -205,16 +210,23 @@ class MouthScheduler:
         self._tidy()
         return ended
 
+    def ready(self, now: float) -> list[float]:
+        """When the batches are due that could be drawn now, if a thread took each; the most urgent first."""
+        dues: list[float] = []
+        groups = self._groups(now)
+        for runtime, items in groups:
+            if self._wait(runtime, items, now) <= now:
+                size = self._size(runtime, items, self._share(groups), now)
+                dues += [items[place].order.due for place in range(0, len(items), size)]
+        return dues[: self._free]
+
     def next(self, now: float) -> Batch | None:
         """What a free thread is to draw now; None when there is nothing, or it had better wait."""
-        free = self._lanes - sum(len(runtime.running) for runtime in self._runtimes.values())
         groups = self._groups(now)
-        if free <= 0:
-            return None
-        for runtime, items in groups:
+        for runtime, items in groups if self._free > 0 else ():
             if self._wait(runtime, items, now) > now:
                 continue
-            size = self._size(runtime, items, max(1, free - len(groups) + 1), now)
+            size = self._size(runtime, items, self._share(groups), now)
             batch = Batch(runtime, tuple(items[:size]), now)
             taken = set(batch.items)
             self._waiting = [item for item in self._waiting if item not in taken]
@@ -253,6 +265,15 @@ class MouthScheduler:
         moments += [self._wait(runtime, items, now) for runtime, items in self._groups(now)]
         later = [moment for moment in moments if moment > now]
         return min(later) if later else None
+
+    @property
+    def _free(self) -> int:
+        """Threads that draw nothing."""
+        return self._lanes - sum(len(runtime.running) for runtime in self._runtimes.values())
+
+    def _share(self, groups: Sized) -> int:
+        """How many of the free threads one group may take."""
+        return max(1, self._free - len(groups) + 1)
 
     def _groups(self, now: float) -> list[tuple[MouthRuntime, list[_Item]]]:
         """What waits, by runtimes that can take it, the most urgent first."""

@@ -1,13 +1,14 @@
 """A session without a server, for frameworks that run the presenter in their own process."""
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from streaming.cast import Cast
+from streaming.drawing import Workers
 from streaming.metrics import Metrics
 from streaming.server import open_cast
-from streaming.sessions import Session, SessionTable, Stage
+from streaming.session_table import SessionTable
+from streaming.sessions import Session, Stage
 from streaming.settings import Settings
 from streaming.voices.espeak import EspeakVoice
 
@@ -23,7 +24,7 @@ async def open_session(
     settings = settings or Settings()
     metrics = Metrics()
     cast = cast or open_cast(settings, metrics)
-    with ThreadPoolExecutor(settings.tick_workers, thread_name_prefix="tick") as workers:
+    with Workers(settings.tick_workers, metrics) as workers:
         table = SessionTable(Stage(settings, cast, EspeakVoice(settings.default_voice), workers, metrics))
         try:
             yield await table.create(avatar)

@@ -12,7 +12,8 @@ from streaming.auth import Role, needs
 from streaming.errors import BadRequest, Refusal, TooSlow
 from streaming.events import BufferCleared, Event, Subscription
 from streaming.pcm import MAX_RATE, MIN_RATE, PcmReader
-from streaming.sessions import Session, SessionTable
+from streaming.session_table import SessionTable
+from streaming.sessions import Session
 
 GOING_AWAY = 1001
 REFUSED = 4000

@@ -8,7 +8,8 @@ from fastapi import Depends, Request
 from streaming.auth import Keys
 from streaming.errors import TooLarge, WrongMediaType
 from streaming.limits import RateLimit
-from streaming.sessions import Session, SessionTable, Stage
+from streaming.session_table import SessionTable
+from streaming.sessions import Session, Stage
 from streaming.workshop import Workshop
 
 MAX_SDP_BYTES = 100_000

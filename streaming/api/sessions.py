@@ -71,6 +71,9 @@ class SessionOut(BaseModel):
     late_ticks: int
     late_ticks_ratio: float
     tick_lateness_ms: dict[str, float]
+    picture_lateness_ms: dict[str, float]
+    """When pictures left the encoder, against when their ticks were due."""
+    mouths_repeated: int
     fps: float
     speaking: bool
     backlog_ms: float
@@ -144,6 +147,8 @@ async def show(session: TheSession) -> SessionOut:
         late_ticks=figures.late,
         late_ticks_ratio=round(figures.late_ratio, 5),
         tick_lateness_ms=figures.percentiles_ms(),
+        picture_lateness_ms=figures.picture_percentiles_ms(),
+        mouths_repeated=figures.mouths_repeated,
         fps=round(figures.fps(), 2),
         speaking=session.speaking,
         backlog_ms=round(1000 * session.backlog_s, 1),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.picture.yuv import Frame
+from streaming.drawing import Workers
 from streaming.encoding.aac import AacEncoder
 from streaming.encoding.base import (
     Codec,
@@ -35,18 +36,22 @@ class EncodeHub:
     """Takes the ticks of one session and gives each receiver what it attached for.
 
     Belongs to one event loop, but for `encode_sound`. `size` is (width, height) of the pictures, `kbps` the
-    configured bit rate.
+    configured bit rate. `told` hears how many seconds after its tick was due each picture was encoded.
     """
 
     def __init__(
         self,
         size: Size,
         kbps: int,
+        workers: Workers,
         open_encoder: OpenEncoder = SOFTWARE.open,
         figures: Figures | None = None,
+        told: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.size = size
         self._kbps = kbps
+        self._workers = workers
+        self._told = told
         self._open_encoder = open_encoder
         self._figures = figures
         self._streams: dict[tuple[Codec, bool], PictureStream] = {}
@@ -102,15 +107,24 @@ class EncodeHub:
         """Packets of one tick's sound, int16 (640,), in every codec that is received. For a worker thread."""
         return [packet for encoder in self._sounds.values() for packet in encoder.encode(sound, slot)]
 
-    def show(self, slot: int, picture: Frame, sounds: list[EncodedSound], alpha: Drawn | None = None) -> None:
+    def show(
+        self,
+        slot: int,
+        picture: Frame,
+        sounds: list[EncodedSound],
+        alpha: Drawn | None = None,
+        due: float | None = None,
+    ) -> None:
         """Hand a tick on: its sound goes out now, its picture when it is encoded.
 
-        `alpha`: the same picture with its matte below, for those who attached so.
+        `alpha`: the same picture with its matte below, for those who attached so. `due`: when the tick was
+        due, in seconds on the clock of the workers; now when not given.
         """
+        due = self._workers.clock() if due is None else due
         for (_, stacked), stream in self._streams.items():
             drawn = alpha if stacked else picture
             if drawn is not None:
-                stream.put(slot, drawn)
+                stream.put(slot, drawn, due)
         for attachment in tuple(self._attached):
             for sound in sounds:
                 if sound.codec == attachment.audio:
@@ -137,7 +151,9 @@ class EncodeHub:
         stream = self._streams.get((codec, alpha))
         if stream is None:
             opener = partial(self._open_encoder, codec, self._size(alpha), self._kbps)
-            stream = self._streams[codec, alpha] = PictureStream(codec, self._kbps, opener, self._figures)
+            stream = self._streams[codec, alpha] = PictureStream(
+                codec, self._kbps, opener, self._workers, self._figures, self._told
+            )
             stream.task.add_done_callback(self._ended)
         return stream
 

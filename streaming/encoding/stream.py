@@ -1,20 +1,19 @@
-"""One codec of a session: pictures in, each encoded once in a thread of its own, out to all who attached."""
+"""One codec of a session: pictures in, each encoded once by the workers, out to all who attached."""
 
 import asyncio
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import av
 
 from engine.picture.yuv import Frame
 from engine.speech.audio import FRAME_RATE
+from streaming.drawing import Workers
 from streaming.encoding.base import Codec, EncodedPicture, PictureEncoder, Receiver
 from streaming.encoding.bitrate import BitratePolicy
 from streaming.encoding.keyframes import KeyframeSchedule
@@ -28,7 +27,7 @@ RAW_WAITING = 2
 _SENT_SLOTS = 2 * FRAME_RATE
 
 Drawn: TypeAlias = Frame | Callable[[], Frame]
-"""A picture, or what draws it in the encoder's thread."""
+"""A picture, or what draws it in the thread that encodes it."""
 
 
 class Figures(Protocol):
@@ -42,18 +41,16 @@ class Figures(Protocol):
         """A picture was left out because the encoder was behind."""
         ...
 
+    def picture(self, lateness_s: float) -> None:
+        """A picture was encoded so long after its tick was due."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
     slot: int
     picture: Drawn
-
-
-def _name_thread(name: str) -> None:
-    """Have the system know this thread, and those that it starts, by name: `top -H` tells who encodes."""
-    own = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
-    if own.exists():
-        own.write_text(name)
+    due: float
 
 
 class Subscription:
@@ -82,7 +79,9 @@ class PictureStream:
         codec: Codec,
         kbps: int,
         open_encoder: Callable[[], PictureEncoder],
+        workers: Workers,
         figures: Figures | None = None,
+        told: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.codec = codec
         self.schedule = KeyframeSchedule()
@@ -90,22 +89,22 @@ class PictureStream:
         self.subscriptions: list[Subscription] = []
         self._open_encoder = open_encoder
         self._encoder: PictureEncoder | None = None
+        self._workers = workers
         self._figures = figures
+        self._told = told
         self._raw: Mailbox[_Raw] = Mailbox(RAW_WAITING)
         self._sent: deque[tuple[int, int]] = deque()
-        name = f"encode-{codec}"
-        self._thread = ThreadPoolExecutor(1, name, initializer=_name_thread, initargs=(name,))
-        self.task = asyncio.create_task(self._run(), name=name)
+        self.task = asyncio.create_task(self._run(), name=f"encode-{codec}")
 
     @property
     def dropped(self) -> int:
         """Pictures that the encoder could not keep up with."""
         return self._raw.dropped
 
-    def put(self, slot: int, picture: Drawn) -> None:
-        """Encode this picture next."""
+    def put(self, slot: int, picture: Drawn, due: float) -> None:
+        """Encode this picture next; its tick was due then."""
         before = self.dropped
-        self._raw.put(_Raw(slot, picture))
+        self._raw.put(_Raw(slot, picture, due))
         if self._figures and self.dropped > before:
             self._figures.not_encoded(self.codec)
 
@@ -114,9 +113,8 @@ class PictureStream:
         self._raw.clear()
 
     def stop(self) -> None:
-        """End: the task at once, the thread with the picture that it is at."""
+        """End at once; a picture that is being encoded is for nobody."""
         self.task.cancel()
-        self._thread.shutdown(wait=False)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -130,14 +128,17 @@ class PictureStream:
                 sent_kbps=self._sent_kbps(raw.slot),
                 steady=steady,
             )
-            made, spent = await loop.run_in_executor(self._thread, self._encode, raw, kbps, keyframe)
+            encode = partial(self._encode, raw, kbps, keyframe)
+            made, spent, lateness = await self._workers.run(raw.due, encode, "encode")
+            self._told(lateness)
             if self._figures:
                 self._figures.encode(self.codec, spent)
+                self._figures.picture(lateness)
             if made is not None:
                 self._hand_out(made)
 
-    def _encode(self, raw: _Raw, kbps: int, keyframe: bool) -> tuple[EncodedPicture | None, float]:
-        """One picture and the seconds it took; in the stream's thread."""
+    def _encode(self, raw: _Raw, kbps: int, keyframe: bool) -> tuple[EncodedPicture | None, float, float]:
+        """One picture, the seconds it took, and how late it is; in a thread."""
         began = time.perf_counter()
         try:
             if self._encoder is None:
@@ -148,7 +149,7 @@ class PictureStream:
             # The next picture gets a fresh encoder, which begins with a key frame.
             logger.exception("the %s encoder failed; it is opened anew", self.codec)
             self._encoder, made = None, None
-        return made, time.perf_counter() - began
+        return made, time.perf_counter() - began, self._workers.clock() - raw.due
 
     def _hand_out(self, made: EncodedPicture) -> None:
         if made.keyframe:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from streaming.cast import EngineCast
+from streaming.drawing import Workers
 from streaming.events import Event
 from streaming.server import create_app
 from streaming.sessions import Session
@@ -34,6 +35,13 @@ def avatars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def settings() -> Settings:
     return Settings(default_avatar="fake", max_sessions=3, max_viewers=3, text_queue=2, text_max_chars=200)
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    """One thread for everything."""
+    with Workers(1) as workers:
+        yield workers
 
 
 @pytest.fixture

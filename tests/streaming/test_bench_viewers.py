@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_late
 
 from engine.errors import KouboError
 from streaming.bench_viewers import bench_viewers, read_metrics, thread_times
+from streaming.drawing import name_thread
 from streaming.encoding.base import CODECS, read_codec
-from streaming.encoding.stream import _name_thread
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc, which Linux has")
 
@@ -50,7 +50,7 @@ def test_time_is_told_by_what_threads_do() -> None:
     stop = threading.Event()
 
     def burn(name: str) -> None:
-        _name_thread(name)
+        name_thread(name)
         while not stop.is_set():
             sum(range(1000))
 

@@ -12,7 +12,7 @@ import pytest
 from engine.anchor.card import ANCHOR
 from engine.errors import AvatarError
 from engine.speech.mel import SILENT_WINDOW
-from streaming.cast import EngineCast
+from streaming.cast import EngineCast, MouthFigures
 from streaming.errors import NotFound
 from streaming.library import Library, Loaded
 from tests.fakes import FRAME_SIZE, FRAMES, FakeMouth, make_avatar
@@ -63,12 +63,15 @@ async def test_a_default_that_is_missing_is_one_sentence(avatars: Path) -> None:
 
 async def test_the_time_of_each_picture_is_told(avatars: Path) -> None:
     seconds: list[float] = []
-    part = await EngineCast(lambda folder: FakeMouth(), "fake", seconds.append).enter(None)
-    part.presenter.push(np.full(16_000, 0.3, np.float32))
-    for _ in range(10):
-        part.presenter.tick()
-    assert 1 <= len(seconds) <= 10
-    assert all(0 < value < 1 for value in seconds)
+    cast = EngineCast(lambda folder: FakeMouth(), "fake", seconds.append)
+    one, other = (await cast.enter(None)).role.mouth, (await cast.enter(None)).role.mouth
+    assert one.figures() == other.figures() == MouthFigures("fake", "u8", 0.0)
+    for value in (0.004, 0.005, 0.02):
+        one.add(value)
+    other.add(0.001)
+    assert seconds == [0.004, 0.005, 0.02, 0.001]
+    assert one.figures().ms_per_frame == 5
+    assert other.figures().ms_per_frame == 1
 
 
 def open_mouth(folder: Path) -> FakeMouth:

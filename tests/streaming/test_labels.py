@@ -3,8 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -21,11 +20,13 @@ from engine.picture.video import KEEP_METADATA, VideoWriter
 from engine.picture.yuv import Frame, planes, to_rgb
 from streaming.cast import EngineCast
 from streaming.credentials import Mp4Signer
+from streaming.drawing import Workers
 from streaming.encoding.base import Codec, EncodedPicture, EncodedSound
 from streaming.labels import aigc_metadata, label_style, labelled
 from streaming.metrics import Metrics
 from streaming.server import create_app
-from streaming.sessions import Session, SessionTable, Stage
+from streaming.session_table import SessionTable
+from streaming.sessions import Session, Stage
 from streaming.settings import Settings
 from streaming.voices.espeak import EspeakVoice
 from tests.fakes import FRAME_SIZE, FakeMouth, speech_like
@@ -60,14 +61,8 @@ class Screen:
         pass
 
 
-@pytest.fixture
-def workers() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
 @asynccontextmanager
-async def opened(settings: Settings, workers: ThreadPoolExecutor) -> AsyncIterator[Session]:
+async def opened(settings: Settings, workers: Workers) -> AsyncIterator[Session]:
     cast = EngineCast(lambda folder: FakeMouth(), "fake")
     table = SessionTable(Stage(settings, cast, EspeakVoice(), workers, Metrics()))
     yield await table.create(None)
@@ -149,7 +144,7 @@ def test_a_tick_keeps_everything_but_its_picture() -> None:
 
 @pytest.mark.parametrize("corner", ["top-left", "bottom-right"])
 async def test_every_tick_of_a_session_carries_it(
-    avatars: Path, settings: Settings, workers: ThreadPoolExecutor, corner: str
+    avatars: Path, settings: Settings, workers: Workers, corner: str
 ) -> None:
     chosen = settings.model_copy(update={"label_corner": corner})
     style = label_style(chosen)
@@ -165,9 +160,7 @@ async def test_every_tick_of_a_session_carries_it(
         assert white(tick.picture, style) > 0.1
 
 
-async def test_the_anchor_never_gets_it(
-    avatars: Path, settings: Settings, workers: ThreadPoolExecutor
-) -> None:
+async def test_the_anchor_never_gets_it(avatars: Path, settings: Settings, workers: Workers) -> None:
     cast = EngineCast(lambda folder: FakeMouth(), "fake")
     table = SessionTable(Stage(settings, cast, EspeakVoice(), workers, Metrics()))
     ticks: list[Tick] = []
@@ -180,9 +173,7 @@ async def test_the_anchor_never_gets_it(
         assert white(part.presenter.tick().picture, LabelStyle()) == 0
 
 
-async def test_no_tick_carries_it_when_it_is_off(
-    avatars: Path, settings: Settings, workers: ThreadPoolExecutor
-) -> None:
+async def test_no_tick_carries_it_when_it_is_off(avatars: Path, settings: Settings, workers: Workers) -> None:
     ticks: list[Tick] = []
     async with opened(settings.model_copy(update=OFF), workers) as session:
         session.on_tick.append(lambda slot, tick: ticks.append(tick))
@@ -192,7 +183,7 @@ async def test_no_tick_carries_it_when_it_is_off(
 
 @pytest.mark.parametrize("codec", ["h264", "vp8"])
 async def test_receivers_see_it_from_their_first_picture(
-    avatars: Path, settings: Settings, workers: ThreadPoolExecutor, codec: Codec
+    avatars: Path, settings: Settings, workers: Workers, codec: Codec
 ) -> None:
     screens = (Screen(), Screen())
     async with opened(settings, workers) as session:
@@ -294,7 +285,7 @@ def test_a_video_without_metadata_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), [("mp4", "*.mp4"), ("hls", "**/init*.mp4")])
 async def test_a_recording_is_labelled_and_says_so(
-    avatars: Path, settings: Settings, workers: ThreadPoolExecutor, tmp_path: Path, kind: str, name: str
+    avatars: Path, settings: Settings, workers: Workers, tmp_path: Path, kind: str, name: str
 ) -> None:
     kept = tmp_path / "kept"
     chosen = settings.model_copy(
@@ -317,7 +308,7 @@ async def test_a_recording_is_labelled_and_says_so(
 
 
 async def test_a_recording_can_be_signed_when_it_is_over(
-    avatars: Path, settings: Settings, workers: ThreadPoolExecutor, tmp_path: Path
+    avatars: Path, settings: Settings, workers: Workers, tmp_path: Path
 ) -> None:
     pytest.importorskip("c2pa", reason="c2pa-python is not installed")
     papers = write_papers(tmp_path / "papers")

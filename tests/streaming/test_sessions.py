@@ -1,8 +1,7 @@
 """A session's own doing, seen by a viewer without a network."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,12 @@ import pytest
 
 from engine.live import Tick
 from streaming.cast import EngineCast
+from streaming.drawing import Workers
 from streaming.encoding.base import EncodedPicture, EncodedSound
 from streaming.errors import NotFound
 from streaming.metrics import Metrics
-from streaming.sessions import Session, SessionTable, Stage
+from streaming.session_table import SessionTable
+from streaming.sessions import Session, Stage
 from streaming.settings import Settings
 from streaming.voices.espeak import EspeakVoice
 from tests.fakes import FakeMouth
@@ -45,13 +46,7 @@ class Spectator:
 
 
 @pytest.fixture
-def workers() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-@pytest.fixture
-def stage(avatars: Path, settings: Settings, workers: ThreadPoolExecutor) -> Stage:
+def stage(avatars: Path, settings: Settings, workers: Workers) -> Stage:
     # Without a label, an idle picture is the anchor's own, which can be told.
     settings = settings.model_copy(update={"label": "off", "label_off_reason": "pictures are compared"})
     return Stage(settings, EngineCast(lambda folder: FakeMouth(), "fake"), EspeakVoice(), workers, Metrics())
@@ -167,7 +162,7 @@ async def test_a_session_that_fails_is_gone_and_the_fault_is_logged(
     def fail() -> None:
         raise RuntimeError("no mouth today")
 
-    monkeypatch.setattr(session.part.presenter, "tick", fail)
+    monkeypatch.setattr(session.part.presenter, "begin", fail)
     await eventually(lambda: len(table) == 0)
     assert "no mouth today" in caplog.text
     with pytest.raises(NotFound):

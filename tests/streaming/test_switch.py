@@ -85,6 +85,7 @@ async def test_another_presenter_takes_over(
 
 
 async def test_pictures_keep_their_size(live: Session, spectator: Spectator, change: Change) -> None:
+    await eventually(lambda: len(spectator.ticks) > 3)
     response = await change("wide")
     assert response.json()["size"] == list(FRAME_SIZE)
     await eventually(lambda: is_dark(spectator))

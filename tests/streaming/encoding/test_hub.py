@@ -11,6 +11,7 @@ import pytest
 
 from engine.picture.yuv import Frame
 from engine.speech.audio import SAMPLES_PER_TICK
+from streaming.drawing import Workers
 from streaming.encoding.base import Codec
 from streaming.encoding.hub import EncodeHub
 from streaming.encoding.keyframes import LEAST_SLOTS
@@ -27,6 +28,7 @@ class Counts:
     def __init__(self) -> None:
         self.encoded: list[str] = []
         self.left_out: list[str] = []
+        self.late: list[float] = []
 
     def encode(self, codec: str, seconds: float) -> None:
         assert seconds >= 0
@@ -35,6 +37,9 @@ class Counts:
     def not_encoded(self, codec: str) -> None:
         self.left_out.append(codec)
 
+    def picture(self, lateness_s: float) -> None:
+        self.late.append(lateness_s)
+
 
 class Show:
     """A hub with fake encoders, and a hand that gives it ticks."""
@@ -42,7 +47,9 @@ class Show:
     def __init__(self, prepare: Callable[[FakeEncoder], None] = lambda _: None) -> None:
         self.opener = Opener(prepare)
         self.counts = Counts()
-        self.hub = EncodeHub((16, 16), 2400, self.opener, self.counts)
+        self.lateness: list[float] = []
+        self.workers = Workers(2)
+        self.hub = EncodeHub((16, 16), 2400, self.workers, self.opener, self.counts, self.lateness.append)
         self.slot = 0
         self.given = 0
         """Pictures given to encoders."""
@@ -60,6 +67,10 @@ class Show:
         self.given += len(self.hub.codecs)
         self.slot += 1
 
+    async def close(self) -> None:
+        await self.hub.close()
+        self.workers.close()
+
     async def settled(self) -> None:
         """Wait until everything that was given is encoded or left out."""
         for _ in range(10_000):
@@ -74,7 +85,7 @@ async def show() -> AsyncIterator[Show]:
     before = asyncio.all_tasks()
     show = Show()
     yield show
-    await show.hub.close()
+    await show.close()
     assert show.hub.codecs == ()
     await no_task_is_left(before)
 
@@ -182,10 +193,20 @@ async def test_a_steady_receiver_brings_key_frames_along(show: Show) -> None:
     assert [slot for slot, _, key in show.opener.last.asked if key] == [0, 50, 100, 120]
 
 
-async def test_encoding_happens_in_a_thread_of_its_own(show: Show) -> None:
+async def test_encoding_happens_in_the_threads_of_all(show: Show) -> None:
     show.hub.attach(Collector(), video="h264", audio=None)
     await show.ticks(3)
-    assert show.opener.last.threads == {"encode-h264_0"}
+    assert show.opener.last.threads <= {"work_0", "work_1"}
+
+
+async def test_how_late_each_picture_was_encoded_is_told(show: Show) -> None:
+    show.hub.attach(Collector(), video="h264", audio=None)
+    await show.ticks(2)
+    show.hub.show(2, GREY, [], due=show.workers.clock() - 3)
+    show.given += 1
+    await show.settled()
+    assert show.lateness == show.counts.late
+    assert 0 <= show.lateness[0] < 3 <= show.lateness[2]
 
 
 async def test_a_slow_encoder_leaves_pictures_out_before_it_encodes(show: Show) -> None:
@@ -274,7 +295,7 @@ async def test_reports_lower_the_bit_rate_unless_something_is_steady() -> None:
     # The one that is left still says 1000.
     assert (await rates(60))[-1] == 850
     one.detach()
-    await show.hub.close()
+    await show.close()
 
 
 async def test_closing_while_a_picture_is_in_work_does_not_wait_for_it(show: Show) -> None:
@@ -293,8 +314,8 @@ async def test_closing_while_a_picture_is_in_work_does_not_wait_for_it(show: Sho
     assert one.slots == [0]
 
 
-async def test_real_encoders_serve_real_receivers() -> None:
-    hub = EncodeHub((320, 240), 800)
+async def test_real_encoders_serve_real_receivers(workers: Workers) -> None:
+    hub = EncodeHub((320, 240), 800, workers)
     picture = np.full((360, 320), 128, np.uint8)
     one, other = Collector(), Collector()
     hub.attach(one, video="h264", audio="opus")

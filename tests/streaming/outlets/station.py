@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.picture.yuv import Frame
 from engine.speech.audio import FRAME_RATE, SAMPLES_PER_TICK
+from streaming.drawing import Workers
 from streaming.encoding.base import EncodedPicture, EncodedSound
 from streaming.encoding.hub import EncodeHub
 
@@ -77,7 +78,8 @@ class Station:
     """Feeds a hub in real time, or `speed` times as fast, until it is left."""
 
     def __init__(self, speed: float = 1.0, first_slot: int = 1000) -> None:
-        self.hub = EncodeHub(SIZE, 400)
+        self._workers = Workers(2)
+        self.hub = EncodeHub(SIZE, 400, self._workers)
         self.slot = first_slot
         self.lateness: list[float] = []
         """How late each tick was, in seconds: what an outlet must not add to."""
@@ -103,6 +105,7 @@ class Station:
         with suppress(asyncio.CancelledError):
             await self._task
         await self.hub.close()
+        self._workers.close()
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time

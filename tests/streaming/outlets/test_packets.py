@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from streaming.drawing import Workers
 from streaming.encoding.base import EncodedPicture, EncodedSound
 from streaming.encoding.hub import EncodeHub
 from streaming.outlets.packets import PICTURES_WAITING, SOUNDS_WAITING, Item, PacketQueue, Timeline
@@ -140,8 +141,8 @@ async def test_a_new_peer_gets_a_fresh_key_frame_and_nothing_old() -> None:
         queue.detach()
 
 
-async def test_attaching_keeps_the_bit_rate_and_detaching_ends_the_encoder() -> None:
-    hub = EncodeHub(SIZE, 400)
+async def test_attaching_keeps_the_bit_rate_and_detaching_ends_the_encoder(workers: Workers) -> None:
+    hub = EncodeHub(SIZE, 400, workers)
     queue = PacketQueue(revocable=True)
     attachment = queue.attach(hub, video="h264", audio="aac")
     assert attachment.audio_config
