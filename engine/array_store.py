@@ -170,8 +170,10 @@ class Rows:
             os.utime(self._path)  # the one used last goes last
         except FileNotFoundError:
             return
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             self._drop(f"{error}")
+        except OSError as error:
+            self._give_up(f"{self._path.name} cannot be read ({error.strerror or error})")
 
     def _sound(self, index: int) -> bool:
         assert self._layout is not None
@@ -263,6 +265,14 @@ class ArrayStore:
         """Remove what was being written by processes that are gone."""
         for path in self._folder.glob(f"*{_PART}"):
             _remove_unused(path)
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes may be kept here, once others have made way."""
+        folder = next((path for path in (self._folder, *self._folder.parents) if path.is_dir()), None)
+        if folder is None or size > self._limit:
+            return False
+        kept = sum(facts.st_size for _, facts in self._files())
+        return shutil.disk_usage(folder).free + kept - size >= self._min_free
 
     def make_room(self, size: int) -> str | None:
         """Remove files until there is room for so many bytes more. Returns why there cannot be, or None."""

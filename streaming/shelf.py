@@ -43,6 +43,10 @@ class Shelf(Generic[Key, Item]):
         self._kept[key] = item, now
         self._kept.move_to_end(key)
 
+    def clear(self) -> None:
+        """Let go of all that it keeps by itself."""
+        self._kept.clear()
+
     def trim(self, now: float) -> None:
         """Let go of what was not asked for in time, then of the oldest until the rest is not too heavy."""
         for key, (_, since) in list(self._kept.items()):

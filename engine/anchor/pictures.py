@@ -15,6 +15,9 @@ from engine.errors import AvatarError, BadMediaError
 from engine.picture.video import read_i420
 from engine.picture.yuv import Frame, to_rgb
 
+PICTURES = "pictures"
+"""What they are called in a store."""
+
 _LAYOUT = "1"
 """Another one when pictures are decoded or cut out in another way."""
 
@@ -46,7 +49,7 @@ def load_pictures(folder: Path, card: AvatarCard, store: ArrayStore | None = Non
     if store is None:
         return Pictures.of(list(_decoded(folder, card)))
     content = content_of(folder, card)
-    rows = store.rows(card.frames, "pictures", content)
+    rows = store.rows(card.frames, PICTURES, content)
     held = _kept(rows, card.frames) or _stored(rows, folder, card)
     own = 0 if rows.whole else sum(array.nbytes for row in held for array in row)
     frames = [_read_only(frame) for frame, _ in held]

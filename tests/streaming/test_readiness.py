@@ -22,12 +22,16 @@ class FakeCast:
     def __init__(self, *faults: str) -> None:
         self.faults = list(faults)
         self.tried = 0
+        self.filled = False
 
     async def warm_up(self) -> None:
         self.tried += 1
         await asyncio.sleep(0)
         if self.faults:
             raise AvatarError(self.faults.pop(0))
+
+    async def fill(self) -> None:
+        self.filled = True
 
     def list(self) -> list[AvatarInfo]:
         raise NotImplementedError
