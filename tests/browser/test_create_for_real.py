@@ -103,6 +103,7 @@ async def from_film_to_talking(page: Page, own: Path, film: Path, name: str) -> 
     assert speaking > 1.5 * waiting
 
 
+@pytest.mark.slow
 async def test_a_rendered_film(page: Page, own: Path) -> None:
     await from_film_to_talking(page, own, ROOT / "avatars" / "ada" / "anchor.mp4", "rendered")
 

@@ -98,6 +98,7 @@ async def test_lips_open_with_the_sound_that_is_heard(
     assert r >= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("browser", [quiet_room], indirect=True, ids=["room"])
 async def test_quiet_room_leaves_the_mouth_to_the_idle_loop(
     page: Page, context: BrowserContext, presenter: Avatar

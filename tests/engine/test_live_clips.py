@@ -306,7 +306,7 @@ def test_clips_may_be_asked_for_from_another_thread(live: LiveAvatar) -> None:
     def ask() -> None:
         try:
             for clip in itertools.cycle([NOD, HELLO, AWAY, "idle", TALKING]):
-                if stop.is_set():
+                if stop.wait(0.0002):
                     return
                 live.show(clip)
         except AvatarError as error:

@@ -75,6 +75,7 @@ def publish(url: str, speech: Samples, options: dict[str, str], *, picture: bool
             time.sleep(max(0.0, began + (number + 1) * 0.02 - time.monotonic()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", [False, True], ids=["sound alone", "with a picture"])
 async def test_ffmpeg_speaks_through_the_presenter(tmp_path: Path, picture: bool) -> None:
     if "whip" not in av.formats_available:

@@ -179,7 +179,8 @@ def test_the_shipped_mouths(rtx: Bindings, tmp_path: Path) -> None:
         _becomes_engines(rtx, sheet.parent, tmp_path)
 
 
-@pytest.mark.parametrize("preset", ["live384", pytest.param("seed384", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["live384", "seed384"])
 def test_presets_of_random_weights(rtx: Bindings, tmp_path: Path, preset: str) -> None:
     pytest.importorskip("torch")
     from trt_build.export import export_untrained
