@@ -13,6 +13,7 @@ from rich.table import Table
 from commands.bench_encode import bench_encode
 from commands.bench_live import bench_live
 from commands.bench_report import Against, Plot, Report, Save
+from commands.bench_soak import bench_soak
 from commands.bench_start import bench_start
 from commands.bench_tick import bench_tick
 from commands.terminal import Json, Runtime, console, progress, show
@@ -22,6 +23,7 @@ app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.command("live")(bench_live)
 app.command("encode")(bench_encode)
 app.command("start")(bench_start)
+app.command("soak")(bench_soak)
 app.command("tick")(bench_tick)
 
 Model = Annotated[str, typer.Option("--model", "--mouth", help="A shipped mouth, or the folder of one.")]
