@@ -1,7 +1,7 @@
 """Where sessions of a cluster go, and where they are. No I/O and no clock: times are given, in seconds.
 
 A session's id begins with the name of the replica that holds it, so any gateway knows where it is without
-asking anybody, and none has to remember. A gateway places a new session on the replica with the most room, from
+asking anybody, and none has to remember. A gateway places a new session where there is the most room, from
 what the replicas last said of themselves. Two gateways may choose the same last place; the replica then
 refuses one of them, which is placed anew: the replica alone has the last word about how many it holds.
 """

@@ -86,6 +86,17 @@ class Replica:
         ready = state.readiness.obstacle is None and not state.stage.drain.draining
         return Load(len(state.table), self._capacity, open=ready)
 
+    @property
+    def in_use(self) -> int:
+        """Sessions that somebody uses, or did a moment ago."""
+        state = self._app.state
+        return state.table.in_use if hasattr(state, "table") else 0
+
+    def close_door(self) -> None:
+        """Take no new sessions; those that run go on. When none is used any more, it ends."""
+        if hasattr(self._app.state, "stage"):
+            self._app.state.stage.drain.begin()
+
     async def until_ready(self) -> None:
         """Wait until sessions may come. Raises KouboError when it ends before, or takes two minutes."""
         try:
@@ -101,10 +112,8 @@ class Replica:
 
     async def drain(self) -> None:
         """Take no new sessions, let those that run go on for the plan's time, then end."""
-        state = self._app.state
-        if hasattr(state, "stage"):
-            state.stage.drain.begin()
-        else:
+        self.close_door()
+        if not hasattr(self._app.state, "stage"):
             self._server.should_exit = True
         await asyncio.to_thread(self._thread.join)
 

@@ -2,8 +2,9 @@
 
 import hmac
 import secrets
+from typing import Self
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from streaming.drain import CLOSE_S
 
@@ -48,11 +49,17 @@ class Plan(BaseModel):
     gateway_resources: dict[str, float] = Field(default_factory=dict)
     """Resources of Ray that a gateway needs; ties gateways to the nodes that have them."""
 
-    wait_s: float = Field(default=5.0, ge=0)
+    wait_s: float = Field(default=3.0, ge=0)
     """Seconds that a new session may wait for a place before it is refused."""
 
     secret: SecretStr = Field(default_factory=_new_secret)
     """What a gateway shows to replicas: nobody else is answered."""
+
+    @model_validator(mode="after")
+    def _most_is_not_less_than_least(self) -> Self:
+        if self.most < self.least:
+            raise ValueError(f"at most {self.most} replicas are fewer than at least {self.least}")
+        return self
 
     @property
     def link_key(self) -> bytes:
