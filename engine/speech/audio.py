@@ -1,5 +1,6 @@
 """Sound files in, 16 kHz mono samples out (PyAV)."""
 
+import math
 from pathlib import Path
 
 import av
@@ -55,7 +56,7 @@ def _mono(frame: av.AudioFrame) -> Samples:
 
 def level_db(samples: Samples) -> float:
     """Mean power of samples in [-1, 1] as dB full scale, -100 for silence."""
-    return float(10 * np.log10(float(np.mean(np.square(samples, dtype=np.float64))) + 1e-10))
+    return 10 * math.log10(float(np.dot(samples, samples)) / samples.size + 1e-10)
 
 
 def to_pcm16(samples: Samples) -> NDArray[np.int16]:

@@ -14,13 +14,13 @@ import av
 import numpy as np
 from aiortc import RTCPeerConnection, RTCRtpReceiver
 from aiortc.rtp import RtpPacket
-from aiortc.sdp import SessionDescription
 
 from engine.errors import KouboError
 from engine.speech.audio import SAMPLE_RATE, Samples
 from streaming.encoding.base import SOUND_CLOCK, Codec
 from streaming.webrtc.client import Exchange, connect_peer, new_peer
 from streaming.webrtc.ending import close_connection
+from streaming.webrtc.receive import opus_type
 from streaming.webrtc.viewer import MIME_TYPES
 
 _HEADER = struct.Struct("!BBHL")
@@ -47,7 +47,7 @@ class LightWatcher:
         self.holes = 0
         self._clock = asyncio.get_running_loop().time
         self._sounds: list[tuple[int, bytes]] = []
-        self._opus = 0
+        self._opus: int | None = None
         self._next: int | None = None
         self._whole = True
         picture = self.pc.addTransceiver("video", direction="recvonly")
@@ -62,7 +62,7 @@ class LightWatcher:
         async def post(offer: str) -> str:
             self._tap()
             answer = await exchange(offer)
-            self._opus = _opus_type(answer)
+            self._opus = opus_type(answer)
             # Where packets carry their times of sending, aiortc would estimate the bit rate from them.
             return "".join(line for line in answer.splitlines(keepends=True) if "abs-send-time" not in line)
 
@@ -135,11 +135,3 @@ class LightWatcher:
             if self._whole:
                 self.arrived[stamp] = self._clock()
             self._whole = True
-
-
-def _opus_type(answer: str) -> int:
-    """The RTP payload type of sound in an answer."""
-    for media in SessionDescription.parse(answer).media:
-        if media.kind == "audio" and media.rtp.codecs:
-            return int(media.rtp.codecs[0].payloadType)
-    raise KouboError("The server answered without sound; check its log.")

@@ -7,11 +7,13 @@ import av
 import numpy as np
 from aiortc import RTCRtpReceiver
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from av.audio.codeccontext import AudioCodecContext
 
 from engine.speech.audio import SAMPLE_RATE, Samples, from_pcm16
+from streaming.encoding.base import SOUND_CLOCK
 from streaming.settings import IceServer
 from streaming.webrtc.peer import Peer
-from streaming.webrtc.receive import ArrivalOrder, replace_jitter_buffer
+from streaming.webrtc.receive import ArrivalOrder, opus_type, replace_jitter_buffer
 from streaming.webrtc.sdp import Offer
 
 GAP_S = 0.06
@@ -40,6 +42,12 @@ class Microphone(Peer):
         self._listener: asyncio.Task[None] | None = None
         self._track: MediaStreamTrack | None = None
         self._heard_at = asyncio.get_running_loop().time() + connect_timeout_s
+        self._order = ArrivalOrder(self._packet)
+        self._decoder = _opus_decoder()
+        # Integers: in float, FFmpeg's mix of stereo to mono is 3 dB too loud.
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        self._stamp = self._at = 0
+        self._expected: int | None = None
 
     @property
     def gone_quiet(self) -> bool:
@@ -58,13 +66,14 @@ class Microphone(Peer):
             if transceiver.kind == "audio":
                 transceiver.direction = "recvonly"
                 receiver: RTCRtpReceiver = transceiver.receiver
-                replace_jitter_buffer(receiver, ArrivalOrder())
+                replace_jitter_buffer(receiver, self._order)
             else:
                 # A camera is not needed: the client is told not to send it.
                 transceiver.direction = "inactive"
 
     def _start(self) -> None:
         self._heard_at = asyncio.get_running_loop().time()
+        self._order.own_type = opus_type(self.pc.localDescription.sdp)
         if self._track is not None:
             self._listener = asyncio.create_task(self._listen(self._track), name=f"microphone-{self.id}")
 
@@ -74,10 +83,7 @@ class Microphone(Peer):
             await asyncio.wait([self._listener])
 
     async def _listen(self, track: MediaStreamTrack) -> None:
-        # Integers: in float, FFmpeg's mix of stereo to mono is 3 dB too loud.
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-        expected: int | None = None
-        clock = asyncio.get_running_loop().time
+        """Until the publisher ends. Sound that is not Opus comes this way, decoded by aiortc."""
         while True:
             try:
                 frame = await track.recv()
@@ -85,13 +91,38 @@ class Microphone(Peer):
                 self.hang_up()
                 return
             assert isinstance(frame, av.AudioFrame)
-            self._heard_at = clock()
-            if expected is not None and frame.pts is not None:
-                missing = (frame.pts - expected) / frame.sample_rate
-                if 0 < missing <= self._gap_s:
-                    self._hear(np.zeros(round(missing * SAMPLE_RATE), np.float32))
-            expected = None if frame.pts is None else frame.pts + frame.samples
-            # Timed by arrival alone: holes would make the resampler invent samples.
-            frame.pts = None
-            for part in resampler.resample(frame):
-                self._hear(from_pcm16(np.asarray(part.to_ndarray(), np.int16).reshape(-1)))
+            self._frame(frame)
+
+    def _packet(self, data: bytes, stamp: int) -> None:
+        """One Opus packet, decoded here: that takes less than a thread needs to be woken."""
+        try:
+            frames = self._decoder.decode(av.Packet(data))
+        except av.FFmpegError:
+            return  # as good as lost
+        # Times wrap after a day at 48 kHz (RFC 7587 section 4.1).
+        ahead = (stamp - self._stamp) & 0xFFFFFFFF
+        self._stamp = stamp
+        self._at += ahead if ahead < 1 << 31 else ahead - (1 << 32)
+        for frame in frames:
+            frame.pts = self._at
+            self._frame(frame)
+
+    def _frame(self, frame: av.AudioFrame) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        if self._expected is not None and frame.pts is not None:
+            missing = (frame.pts - self._expected) / frame.sample_rate
+            if 0 < missing <= self._gap_s:
+                self._hear(np.zeros(round(missing * SAMPLE_RATE), np.float32))
+        self._expected = None if frame.pts is None else frame.pts + frame.samples
+        # Timed by arrival alone: holes would make the resampler invent samples.
+        frame.pts = None
+        for part in self._resampler.resample(frame):
+            self._hear(from_pcm16(np.asarray(part.to_ndarray(), np.int16).reshape(-1)))
+
+
+def _opus_decoder() -> AudioCodecContext:
+    """Opus to mono at 48 kHz, whatever it was made of."""
+    codec = av.CodecContext.create("libopus", "r")
+    assert isinstance(codec, AudioCodecContext)
+    codec.sample_rate, codec.layout = SOUND_CLOCK, "mono"
+    return codec

@@ -6,11 +6,13 @@ smooths what the network roughens, so the receiver here passes on every packet a
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtp import RtpPacket
+from aiortc.sdp import SessionDescription
 
 _ATTRIBUTE = "_RTCRtpReceiver__jitter_buffer"
 _RESTART_PACKETS = 200
@@ -27,10 +29,16 @@ class JitterBuffer(Protocol):
 
 
 class ArrivalOrder:
-    """One packet in, the same packet out. One older than the last is as good as lost: its time is over."""
+    """One packet in, the same packet out. One older than the last is as good as lost: its time is over.
 
-    def __init__(self) -> None:
+    Payloads of `own_type`, an RTP payload type, go to `take` with their RTP times instead; aiortc would decode
+    them in a thread of its own.
+    """
+
+    def __init__(self, take: Callable[[bytes, int], None] = lambda payload, stamp: None) -> None:
+        self.own_type: int | None = None
         self._last: int | None = None
+        self._take = take
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         """Pass an in-order packet on at once; drop late ones, repeated ones and empty ones."""
@@ -42,7 +50,12 @@ class ArrivalOrder:
         self._last = packet.sequence_number
         # aiortc's receiver leaves the depayloaded bytes here before it calls the buffer.
         data: bytes = packet._data  # type: ignore[attr-defined]
-        return False, JitterFrame(data, packet.timestamp) if data else None
+        if not data:
+            return False, None
+        if packet.payload_type != self.own_type:
+            return False, JitterFrame(data, packet.timestamp)
+        self._take(data, packet.timestamp)
+        return False, None
 
 
 def replace_jitter_buffer(receiver: RTCRtpReceiver, buffer: JitterBuffer) -> bool:
@@ -57,3 +70,12 @@ def replace_jitter_buffer(receiver: RTCRtpReceiver, buffer: JitterBuffer) -> boo
         return False
     setattr(target, _ATTRIBUTE, buffer)
     return True
+
+
+def opus_type(description: str) -> int | None:
+    """The RTP payload type of Opus in an SDP description, None without."""
+    for media in SessionDescription.parse(description).media:
+        for codec in media.rtp.codecs:
+            if codec.mimeType.lower() == "audio/opus":
+                return int(codec.payloadType)
+    return None
