@@ -66,7 +66,7 @@ def bench_live(
     """Measure; `command(port)` starts the server, `tell(what, share)` hears what goes on and how much of the
     step is over, `done(step)` of each finished step.
 
-    Returns {"sessions" (the most in time), "also", "speaking", "avatars", "mouth", "seconds", "steps": [step]}
+    Returns {"sessions" (the most in time), "also", "speaking", "avatars", "mouth", "seconds", "steps"}, steps
     with the figures of `_step`. Raises KouboError when the server does not start, or no sound comes back.
     """
     need_proc()
