@@ -31,8 +31,8 @@ class JitterBuffer(Protocol):
 class ArrivalOrder:
     """One packet in, the same packet out. One older than the last is as good as lost: its time is over.
 
-    Payloads of `own_type`, an RTP payload type, go to `take` with their RTP times instead; aiortc would decode
-    them in a thread of its own.
+    Payloads of `own_type`, an RTP payload type, go to `take` with their RTP times instead: aiortc would
+    decode them in a thread of its own.
     """
 
     def __init__(self, take: Callable[[bytes, int], None] = lambda payload, stamp: None) -> None:
