@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from commands.bench_encode import bench_encode
+from commands.bench_latency import bench_latency
 from commands.bench_live import bench_live
 from commands.bench_report import Against, Plot, Report, Save
 from commands.bench_soak import bench_soak
@@ -21,6 +22,7 @@ from engine.errors import KouboError, MissingToolError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.command("live")(bench_live)
+app.command("latency")(bench_latency)
 app.command("encode")(bench_encode)
 app.command("start")(bench_start)
 app.command("soak")(bench_soak)
@@ -125,25 +127,6 @@ def bench_gpu(
     }
     figures = head | found | {"absent": absent} | _cost(folder, gpu=not on_cpu)
     report.finish(figures, as_json, _gpu_tables)
-
-
-@app.command("latency")
-def bench_latency(
-    trials: Annotated[int, typer.Option(help="Texts to speak and to interrupt.", min=1)] = 40,
-    runtime: Runtime = None,
-    save: Save = None,
-    against: Against = None,
-    as_json: Json = False,
-) -> None:
-    """How soon a viewer sees and hears a text spoken, and an interrupt obeyed, over real WebRTC."""
-    from engine.mouth.choose import AUTO
-    from streaming.bench_latency import bench_latency as measure
-    from streaming.bench_server import server_command
-
-    report = Report("bench latency", save, against)
-    with console.status(f"{trials} texts"):
-        figures = measure(trials, partial(server_command, runtime=runtime or AUTO))
-    report.finish(figures, as_json, lambda figures: show("Latency", figures, as_json=False))
 
 
 @app.command("switch")

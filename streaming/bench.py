@@ -13,29 +13,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle, islice, takewhile
+from operator import itemgetter
 from typing import Any
 
-from aiortc import RTCPeerConnection
-
 from engine.errors import KouboError
-from streaming.bench_clip import EncodedClip, EncodedMicrophone, speech_clip
-from streaming.bench_delay import mic_to_mouth
+from streaming.bench_clip import EncodedClip, speech_clip
+from streaming.bench_crowd import Client, Crowd
 from streaming.bench_load import PICTURE_LATENESS, TICK_LATENESS, Load, need_proc
 from streaming.bench_presenters import staged_presenters
 from streaming.bench_server import Server, running_server, server_command, until_ready
 from streaming.pacing import TICK_S, percentiles
-from streaming.webrtc.client import publish
-from streaming.webrtc.ending import close_connection
-from streaming.webrtc.light import LightWatcher
 
 LEAST_FPS = 24.9
 LATE_SHARE = 0.01
 """Of pictures that may be late: p99 is in time."""
 
 _WARM_UP_S = 4.0
-_APART = 7
-"""Clients begin so many seconds of the clip apart."""
 _MOST = 256
 _LOOK_S = 0.25
 
@@ -66,37 +60,14 @@ def bench_live(
     """Measure; `command(port)` starts the server, `tell(what, share)` hears what goes on and how much of the
     step is over, `done(step)` of each finished step.
 
-    Returns {"sessions" (the most in time), "also", "speaking", "avatars", "mouth", "seconds", "steps"}, steps
-    with the figures of `_step`. Raises KouboError when the server does not start, or no sound comes back.
+    Returns {"sessions" (the most up to which all is in time), "also", "speaking", "avatars", "mouth",
+    "seconds", "steps"}, each step with the figures of `_step` and of `_Meter`. Raises KouboError when the
+    server does not start, or no sound comes back.
     """
     need_proc()
     if any(number < 1 for number in plan.sessions):
         raise KouboError("A step needs a session at least; give numbers such as 1,2,4.")
     return asyncio.run(_bench(plan, command, tell, done))
-
-
-@dataclass(slots=True)
-class _Client:
-    """One session from outside: its microphone and its view."""
-
-    path: str
-    microphone: EncodedMicrophone
-    sender: RTCPeerConnection
-    watcher: LightWatcher
-
-    async def close(self) -> None:
-        await close_connection(self.sender)
-        await self.watcher.close()
-
-
-async def _open(server: Server, clip: EncodedClip, number: int, avatar: str | None) -> _Client:
-    body = json.dumps({"avatar": avatar} if avatar else {})
-    opened = json.loads(await server.request("POST", "/v1/sessions", body, "application/json"))
-    watcher = LightWatcher()
-    await watcher.connect(server.exchange(opened["whep"]))
-    microphone = EncodedMicrophone(clip, number * _APART * 50 % len(clip.packets))
-    sender = await publish(microphone, server.exchange(opened["whip"]))
-    return _Client(f"/v1/sessions/{opened['id']}", microphone, sender, watcher)
 
 
 async def _bench(
@@ -114,7 +85,8 @@ async def _bench(
         most = max(plan.sessions, default=_MOST) + bool(also)
         server = await stack.enter_async_context(running_server(most, command, environment))
         await until_ready(server)
-        crowd = _Crowd(server, clip, stack)
+        crowd = Crowd(server, clip, stack)
+        meter = _Meter(server, crowd.clients)
         if also:
             await crowd.enter(also)
         presenters = cycle(names or [None])
@@ -122,14 +94,15 @@ async def _bench(
             tell(f"{size} sessions: joining", 0.0)
             for name in islice(presenters, size + bool(also) - len(crowd.clients)):
                 await crowd.enter(name)
-            steps.append({"sessions": size} | await crowd.measure(plan.seconds, f"{size} sessions", tell))
+            steps.append({"sessions": size} | await meter.measure(plan.seconds, f"{size} sessions", tell))
             done(steps[-1])
             if not plan.sessions and not steps[-1]["in_time"]:
                 break
         tell("where the sound was heard", 0.0)
-        crowd.find_delays(steps)
+        for step, delays in zip(steps, crowd.delays_ms(meter.spans), strict=True):
+            step["mic_to_mouth_ms"] = percentiles(delays)
     return {
-        "sessions": max((step["sessions"] for step in steps if step["in_time"]), default=0),
+        "sessions": max((step["sessions"] for step in takewhile(itemgetter("in_time"), steps)), default=0),
         "also": plan.also,
         "speaking": plan.speaking,
         "avatars": list(plan.avatars),
@@ -147,70 +120,47 @@ def _growing() -> Iterator[int]:
         size += max(1, size // 4)
 
 
-class _Crowd:
-    """All the clients of a server."""
+class _Meter:
+    """Measures one step after another of a crowd's server."""
 
-    def __init__(self, server: Server, clip: EncodedClip, stack: AsyncExitStack) -> None:
-        self.clients: list[_Client] = []
+    def __init__(self, server: Server, clients: Sequence[Client]) -> None:
+        self.spans: list[tuple[float, float]] = []
+        self._clients = clients
         self._server = server
-        self._clip = clip
-        self._stack = stack
-        self._spans: list[tuple[float, float]] = []
         self._clock = asyncio.get_running_loop().time
-
-    async def enter(self, avatar: str | None) -> None:
-        """One session more."""
-        client = await _open(self._server, self._clip, len(self.clients), avatar)
-        self._stack.push_async_callback(client.close)
-        self.clients.append(client)
 
     async def measure(self, seconds: float, name: str, tell: Callable[[str, float], None]) -> dict[str, Any]:
         """Let it settle, then take the figures of so many seconds."""
         await asyncio.sleep(_WARM_UP_S)
         before, was = await self._states(), await Load.of(self._server)
         own, since = time.process_time(), self._clock()
-        received = [client.watcher.received for client in self.clients]
+        received = [client.watcher.received for client in self._clients]
         while (gone := self._clock() - since) < seconds:
             tell(name, gone / seconds)
             await asyncio.sleep(min(_LOOK_S, seconds - gone))
         until, own = self._clock(), time.process_time() - own
         now, after = await Load.of(self._server), await self._states()
         gone = until - since
-        self._spans.append((since, until))
+        self.spans.append((since, until))
         bits = sum(
-            8 * (client.watcher.received - old) for client, old in zip(self.clients, received, strict=True)
+            8 * (client.watcher.received - old) for client, old in zip(self._clients, received, strict=True)
         )
         fps = [
             sum(since <= at < until for at in client.watcher.arrived.values()) / gone
-            for client in self.clients
+            for client in self._clients
         ]
         figures = _step(was, now, gone, before, after) | {
             "fps": round(min(fps), 2),
             "cpu_s_per_s": now.cpu(was, gone) | {"clients": round(own / gone, 4)},
-            "kbps_per_viewer": round(bits / 1000 / gone / len(self.clients)),
-            "holes": sum(client.watcher.holes for client in self.clients),
+            "kbps_per_viewer": round(bits / 1000 / gone / len(self._clients)),
+            "holes": sum(client.watcher.holes for client in self._clients),
             "rss_mb": self._server.rss_mb(),
         }
         in_time = figures["late_pictures_ratio"] <= LATE_SHARE and figures["fps"] >= LEAST_FPS
         return figures | {"in_time": in_time}
 
-    def find_delays(self, steps: Sequence[dict[str, Any]]) -> None:
-        """Add to each step how long sounds took to the mouth, {"p50", "p95", "p99"} in ms: work that would
-        disturb a measure. Raises KouboError when no sound came back.
-        """
-        heard = [client.watcher.heard() for client in self.clients]
-        for step, (since, until) in zip(steps, self._spans, strict=True):
-            delays = [
-                1000 * delay
-                for client, sounds in zip(self.clients, heard, strict=True)
-                for delay in mic_to_mouth(client.microphone, client.watcher.arrived, sounds, since, until)
-            ]
-            if not delays:
-                raise KouboError("No sound came back from the server; check its log.")
-            step["mic_to_mouth_ms"] = percentiles(delays)
-
     async def _states(self) -> list[dict[str, Any]]:
-        return [json.loads(await self._server.request("GET", client.path)) for client in self.clients]
+        return [json.loads(await self._server.request("GET", client.path)) for client in self._clients]
 
 
 def _step(

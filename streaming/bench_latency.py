@@ -1,16 +1,18 @@
-"""`koubo bench latency`: how soon a text is spoken, and how soon an interrupt is obeyed, at a viewer.
+"""`koubo bench latency`: how long a viewer waits for what it asks of a live server that is busy.
 
-A real server in a process of its own and a real WHEP viewer on loopback. Each trial speaks a text and
-interrupts it in its middle, at any moment of a tick. A picture has arrived with its last packet; its mouth
+A real server in a process of its own and real WebRTC on loopback; further sessions speak all the time beside
+the one that is looked at. Each trial speaks a text and interrupts it in its middle, at any moment of a tick,
+then somebody joins: a session is opened and watched. A picture has arrived with its last packet; its mouth
 moves when it is unlike every picture of the anchor video, more than it ever is while nobody speaks. Sound is
-speech when it is louder than any silence. What a player adds (its jitter buffer, its screen) is not in these
-figures.
+speech when it is louder than any silence. From microphone to mouth is measured at the other sessions. What a
+player adds (its jitter buffer, its screen) is not in these figures.
 """
 
 import asyncio
 import json
 import random
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,9 +27,12 @@ from engine.anchor.card import ANCHOR, AvatarCard, read_card
 from engine.anchor.package import find_avatar
 from engine.errors import KouboError
 from engine.picture.video import read_i420
-from streaming.bench_server import Server, running_server, server_command
+from streaming.bench_clip import EncodedClip, speech_clip
+from streaming.bench_crowd import Crowd
+from streaming.bench_server import Server, running_server, server_command, until_ready
 from streaming.pacing import percentiles
 from streaming.webrtc.client import Watcher
+from streaming.webrtc.light import LightWatcher
 
 TEXT = "Good evening everybody, and welcome to the show; tonight we have a great deal to talk about."
 
@@ -46,6 +51,12 @@ _UNLIKE = 2.0
 """How much more than ever in silence a mouth must differ from the anchor to have moved."""
 _SPOKEN = ("text_to_sound", "text_to_mouth")
 _OBEYED = ("interrupt_to_silence", "interrupt_to_closed_mouth")
+_JOIN = "join"
+_MIC = "mic_to_mouth"
+NAMES = (_MIC, *_SPOKEN, *_OBEYED, _JOIN)
+
+_SETTLE_S = 4.0
+"""For the other sessions, before anything is measured."""
 _BOX_MARGIN = 0.1
 _SHRINK = 2
 
@@ -117,31 +128,71 @@ class MouthWatch:
         return small
 
 
-def bench_latency(trials: int, command: Callable[[int], list[str]] = server_command) -> dict[str, Any]:
-    """Measure `trials` texts and their interrupts; `command(port)` starts the server.
+def bench_latency(
+    trials: int,
+    command: Callable[[int], list[str]] = server_command,
+    *,
+    sessions: int = 0,
+    tell: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Measure `trials` texts, their interrupts and joins, with `sessions` more sessions that speak.
 
-    Returns {"trials", "text_to_sound_ms", "text_to_mouth_ms", "interrupt_to_silence_ms",
-    "interrupt_to_closed_mouth_ms"}, percentiles {"p50", "p95", "p99"} in milliseconds from the sending of the
-    request to an arrival at the viewer.
+    `command(port)` starts the server, `tell(trials done)` hears how far it is. Returns {"trials", "sessions",
+    NAME_ms for each of `NAMES`, "trials_ms": {NAME: [...]}}: percentiles {"p50", "p95", "p99"}, and each
+    trial, in milliseconds from the sending of a request, or of a sound, to an arrival at the viewer. Without
+    further sessions there is no mic_to_mouth.
 
     Raises KouboError when the server does not start, or nothing is spoken.
     """
-    return asyncio.run(_bench(trials, command))
+    return asyncio.run(_bench(trials, command, sessions, tell))
 
 
-async def _bench(trials: int, command: Callable[[int], list[str]]) -> dict[str, Any]:
-    async with running_server(1, command) as server:
+async def _bench(
+    trials: int, command: Callable[[int], list[str]], sessions: int, tell: Callable[[int], None]
+) -> dict[str, Any]:
+    clip = await asyncio.to_thread(lambda: EncodedClip.of(speech_clip()))
+    clock = asyncio.get_running_loop().time
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_server(sessions + 2, command))
+        await until_ready(server)
+        crowd = Crowd(server, clip, stack)
+        for _ in range(sessions):
+            await crowd.enter()
         opened = json.loads(await server.request("POST", "/v1/sessions"))
         path = f"/v1/sessions/{opened['id']}"
         avatar = json.loads(await server.request("GET", path))["avatar"]
         mouths = await asyncio.to_thread(_mouth_watch, avatar)
         watcher = Watcher()
         await watcher.connect(server.exchange(opened["whep"]))
-        viewer = _Viewer(watcher, mouths)
-        try:
-            return await viewer.measure(server, path, trials)
-        finally:
-            await viewer.close()
+        viewer = await stack.enter_async_context(aclosing(_Viewer(watcher, mouths)))
+        await asyncio.sleep(_SETTLE_S if sessions else 0.0)
+        since = clock()
+        found = await viewer.measure(server, path, trials, tell)
+        if sessions:
+            (found[_MIC],) = crowd.delays_ms([(since, clock())])
+    return (
+        {"trials": trials, "sessions": sessions}
+        | {f"{name}_ms": percentiles(delays) for name, delays in found.items()}
+        | {"trials_ms": {name: [round(delay, 1) for delay in delays] for name, delays in found.items()}}
+    )
+
+
+async def _join(server: Server) -> float:
+    """Seconds from the request for a session to its first whole picture; the session is ended again."""
+    clock = asyncio.get_running_loop().time
+    asked = clock()
+    opened = json.loads(await server.request("POST", "/v1/sessions"))
+    watcher = LightWatcher()
+    try:
+        await watcher.connect(server.exchange(opened["whep"]))
+        async with asyncio.timeout(_WAIT_S):
+            await watcher.began.wait()
+    except TimeoutError as error:
+        raise KouboError(f"No picture came within {_WAIT_S:g} s; check the server's log.") from error
+    finally:
+        await watcher.close()
+        await server.request("DELETE", f"/v1/sessions/{opened['id']}")
+    return next(iter(watcher.arrived.values())) - asked
 
 
 def _mouth_watch(avatar: str) -> MouthWatch:
@@ -164,7 +215,10 @@ class _Viewer:
             asyncio.create_task(self._take(self._watcher.sounds, self._sound)),
         ]
 
-    async def measure(self, server: Server, path: str, trials: int) -> dict[str, Any]:
+    async def measure(
+        self, server: Server, path: str, trials: int, tell: Callable[[int], None]
+    ) -> dict[str, list[float]]:
+        """Each trial's delays by name, in milliseconds."""
         for log in (self._pictures, self._sounds):
             await self._until(partial(log.first_above, -1.0, 0.0), "Nothing came")
         await asyncio.sleep(_QUIET_S)  # the encoder's first pictures are its worst
@@ -173,8 +227,9 @@ class _Viewer:
         still = _UNLIKE * self._pictures.highest()
         silent = max(_LOUD, _UNLIKE * self._sounds.highest())
         sound, mouth = (self._sounds, silent), (self._pictures, still)
-        delays: dict[str, list[float]] = {name: [] for name in (*_SPOKEN, *_OBEYED)}
+        delays: dict[str, list[float]] = {name: [] for name in (*_SPOKEN, *_OBEYED, _JOIN)}
         for number in range(trials):
+            tell(number)
             self._forget()
             asked = self._clock()
             await server.request("POST", f"{path}/speak", json.dumps({"text": TEXT}), "application/json")
@@ -188,11 +243,10 @@ class _Viewer:
                 ends = partial(log.settled, level, stopped, _LASTS_S)
                 delays[name].append(await self._until(ends, "An interrupt was not obeyed") - stopped)
             await asyncio.sleep(_QUIET_S)
-        return {"trials": trials} | {
-            f"{name}_ms": percentiles([1000 * delay for delay in found]) for name, found in delays.items()
-        }
+            delays[_JOIN].append(await _join(server))
+        return {name: [1000 * delay for delay in found] for name, found in delays.items()}
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)

@@ -37,12 +37,14 @@ class LightWatcher:
     """A viewer that decodes nothing while it watches.
 
     `arrived` maps the RTP time of each complete picture to when its last packet came, in seconds of the event
-    loop's clock; `received` counts bytes of media, `holes` the places where packets of pictures are missing.
+    loop's clock; `began` is set by the first. `received` counts bytes of media, `holes` where packets of
+    pictures are missing.
     """
 
     def __init__(self, codec: Codec | None = None) -> None:
         self.pc: RTCPeerConnection = new_peer()
         self.arrived: dict[int, float] = {}
+        self.began = asyncio.Event()
         self.received = 0
         self.holes = 0
         self._clock = asyncio.get_running_loop().time
@@ -134,4 +136,5 @@ class LightWatcher:
         if kind & 0x80:
             if self._whole:
                 self.arrived[stamp] = self._clock()
+                self.began.set()
             self._whole = True

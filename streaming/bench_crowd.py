@@ -1,0 +1,72 @@
+"""Busy sessions of a benchmark: each with a microphone that speaks and a viewer that costs little."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from aiortc import RTCPeerConnection
+
+from engine.errors import KouboError
+from streaming.bench_clip import EncodedClip, EncodedMicrophone
+from streaming.bench_delay import mic_to_mouth
+from streaming.bench_server import Server
+from streaming.webrtc.client import publish
+from streaming.webrtc.ending import close_connection
+from streaming.webrtc.light import LightWatcher
+
+_APART_S = 7
+"""Clients begin so many seconds of the clip apart."""
+
+_PACKETS_PER_SECOND = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One session from outside; `path` is its address at the server."""
+
+    path: str
+    microphone: EncodedMicrophone
+    sender: RTCPeerConnection
+    watcher: LightWatcher
+
+
+class Crowd:
+    """All the busy sessions of a server; `stack` ends them."""
+
+    def __init__(self, server: Server, clip: EncodedClip, stack: AsyncExitStack) -> None:
+        self.clients: list[Client] = []
+        self._server = server
+        self._clip = clip
+        self._stack = stack
+
+    async def enter(self, avatar: str | None = None) -> None:
+        """One session more, of the server's default presenter or another. Raises KouboError."""
+        body = json.dumps({"avatar": avatar} if avatar else {})
+        opened = json.loads(await self._server.request("POST", "/v1/sessions", body, "application/json"))
+        watcher = LightWatcher()
+        self._stack.push_async_callback(watcher.close)
+        await watcher.connect(self._server.exchange(opened["whep"]))
+        first = len(self.clients) * _APART_S * _PACKETS_PER_SECOND % len(self._clip.packets)
+        microphone = EncodedMicrophone(self._clip, first)
+        sender = await publish(microphone, self._server.exchange(opened["whip"]))
+        self._stack.push_async_callback(close_connection, sender)
+        self.clients.append(Client(f"/v1/sessions/{opened['id']}", microphone, sender, watcher))
+
+    def delays_ms(self, spans: Sequence[tuple[float, float]]) -> list[list[float]]:
+        """How long sounds took to the mouth in each (since, until) of the loop's clock, in milliseconds.
+
+        Once, when all is measured: it is work that would disturb. Raises KouboError when no sound came back.
+        """
+        heard = [client.watcher.heard() for client in self.clients]
+        found = [
+            [
+                1000 * delay
+                for client, sounds in zip(self.clients, heard, strict=True)
+                for delay in mic_to_mouth(client.microphone, client.watcher.arrived, sounds, since, until)
+            ]
+            for since, until in spans
+        ]
+        if not all(found):
+            raise KouboError("No sound came back from the server; check its log.")
+        return found
