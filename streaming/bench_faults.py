@@ -134,9 +134,9 @@ class Show:
     sessions: list[Opened]
     watchers: list[Watcher]
 
-    def stretch(self) -> Stretch:
-        """To measure its ticks."""
-        return Stretch(self.server, len(self.sessions))
+    def stretch(self, more: int = 0) -> Stretch:
+        """To measure the ticks of its sessions, and of so many more."""
+        return Stretch(self.server, len(self.sessions) + more)
 
 
 @asynccontextmanager

@@ -99,7 +99,7 @@ def _out(job: Job, max_bytes: int) -> JobOut:
     )
 
 
-def get_job(job_id: str, workshop: TheWorkshop) -> Job:
+async def get_job(job_id: str, workshop: TheWorkshop) -> Job:
     """The job that the path names; 404 when there is none."""
     return workshop.get(job_id)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from streaming.connections import bounded_protocol
+from streaming.connections import PAUSE_S, Gate, bounded_protocol
 from streaming.server import bind
 from tests.streaming.conftest import eventually
 from tests.streaming.test_limits import echo
@@ -109,3 +110,84 @@ async def test_this_machine_holds_any_number(app: FastAPI) -> None:
             assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
         for _, writer in held:
             writer.close()
+
+
+# Many at once
+
+
+class Piece:
+    """A connection that counts when it was read; `begins` whether a request begins with its data."""
+
+    def __init__(self, began: list[float], *, begins: bool = True) -> None:
+        self.begins = begins
+        self.began = began
+        self.heard: list[bytes] = []
+
+    def read(self, data: bytes) -> bool:
+        self.heard.append(data)
+        self.began.append(asyncio.get_running_loop().time())
+        return self.begins
+
+
+async def test_who_is_alone_does_not_wait_at_the_gate() -> None:
+    began: list[float] = []
+    gate, piece = Gate(), Piece(began)
+    for number in range(3):
+        assert gate.enter(piece, b"%d" % number)
+        await asyncio.sleep(5 * PAUSE_S)
+    assert piece.heard == [b"0", b"1", b"2"]
+    assert len(gate) == 0
+
+
+async def test_many_requests_begin_one_after_another_and_in_order() -> None:
+    began: list[float] = []
+    gate, pieces = Gate(), [Piece(began) for _ in range(30)]
+    assert [gate.enter(piece, b"x") for piece in pieces] == [True] + 29 * [False]
+    assert len(gate) == 29
+    await eventually(lambda: len(gate) == 0)
+    assert [piece.heard for piece in pieces] == [[b"x"]] * 30
+    assert began == sorted(began)
+    # The loop's clock may be coarse by itself, and timers a little early.
+    assert all(later - one > 0.7 * PAUSE_S for one, later in pairwise(began))
+
+
+async def test_timers_keep_their_time_while_a_thousand_send_byte_by_byte() -> None:
+    began: list[float] = []
+    gate = Gate()
+    for _ in range(1000):
+        gate.enter(Piece(began, begins=False), b"x")
+    await eventually(lambda: len(began) == 1000)
+    assert len(gate) == 0
+
+
+async def test_requests_of_one_moment_are_all_answered_and_the_loop_goes_on_between() -> None:
+    busy = most = 0
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0)
+        busy -= 1
+        await PlainTextResponse("here")(scope, receive, send)
+
+    async with serving(slow, connections_at_once=10) as port:
+        limits = httpx.Limits(max_connections=60)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits) as client:
+            answers = await asyncio.gather(*(client.get("/") for _ in range(60)))
+            again = await asyncio.gather(*(client.post("/", content=b"a" * 70_000) for _ in range(20)))
+    assert [answer.text for answer in (*answers, *again)] == ["here"] * 80
+    assert most <= 3
+
+
+async def test_a_connection_that_ends_while_it_waits_is_forgotten() -> None:
+    async with serving(echo, connections_at_once=10) as port:
+        ends = []
+        for _ in range(40):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            ends.append(writer)
+        for writer in ends:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.transport.abort()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post("/", content=b"still here")).text == "10"
