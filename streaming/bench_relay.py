@@ -9,7 +9,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from streaming.webrtc.client import Exchange
 
@@ -32,6 +32,9 @@ class Weather:
     twice: float = 0.0
     in_order: bool = False
 
+
+_APART_S = 1e-6
+"""Between packets in order: timers of the same moment may go off in any."""
 
 FAIR = Weather()
 
@@ -93,7 +96,7 @@ class Relay:
         for _ in range(2 if dice.random() < weather.twice else 1):
             due = self._loop.time() + weather.delay_s + dice.random() * weather.jitter_s
             if weather.in_order:
-                due = way.last = max(due, way.last)
+                due = way.last = max(due, way.last + _APART_S)
             self._loop.call_at(due, way.send, data)
 
     def passed(self) -> None:
@@ -120,8 +123,7 @@ class _Side(asyncio.DatagramProtocol):
         return str(host), int(port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         if self.peer is None:
