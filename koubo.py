@@ -10,6 +10,7 @@ from commands import (
     avatar,
     bench,
     build,
+    capacity,
     dataset,
     doctor,
     evaluate,
@@ -38,6 +39,7 @@ for name, group in (
     app.add_typer(group, name=name)
 app.command("export")(export.export)
 app.command("build")(build.build)
+app.command("capacity")(capacity.capacity)
 app.command("doctor")(doctor.doctor)
 app.command("render")(render.render)
 app.command("sign")(sign.sign)

@@ -1,9 +1,9 @@
 """Past one machine: the parts of a cluster as deployments of Ray Serve, and `koubo serve --ray`.
 
 Ray starts, scales, checks and drains replicas and gateways, and stands before the gateways on every machine.
-Which replica holds which session is decided and known by the gateways alone (`cluster_placement`). They talk to
-replicas over HTTP, not through Ray: to a replica that drains Serve no longer routes, and yet its sessions go
-on; and a broken connection tells of a loss long before Ray does.
+Which replica holds which session is decided and known by the gateways alone (`cluster_placement`). They talk
+to replicas over HTTP, not through Ray: to a replica that drains Serve no longer routes, and yet its sessions
+go on; and a broken connection tells of a loss long before Ray does.
 """
 
 import asyncio
@@ -283,9 +283,8 @@ def serve_on_ray(settings: Settings, plan: Plan, address: str | None, tell: Call
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     replicas = f"{plan.least} to {plan.most}" if plan.most > plan.least else f"{plan.least}"
-    tell(
-        f"Koubo is at http://{settings.host}:{settings.port}, on {replicas} replicas of {plan.sessions} sessions"
-    )
+    where = f"http://{settings.host}:{settings.port}"
+    tell(f"Koubo is at {where}, on {replicas} replicas of {plan.sessions} sessions each")
     end.wait()
     tell(f"Waiting up to {settings.drain_s:.0f} s for sessions to end; once more ends them now.")
     cluster.close(hurry)

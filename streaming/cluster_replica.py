@@ -81,7 +81,7 @@ class Replica:
     def load(self) -> Load:
         """How it does; all zero before it can serve."""
         state = self._app.state
-        if not hasattr(state, "table"):
+        if not hasattr(state, "readiness"):
             return Load(0, self._capacity, open=False)
         ready = state.readiness.obstacle is None and not state.stage.drain.draining
         return Load(len(state.table), self._capacity, open=ready)
