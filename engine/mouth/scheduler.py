@@ -23,8 +23,14 @@ _MEMORY = 0.98
 _CALL_SHARE = 0.2
 """Share of one face's time that is taken to be the call's own, while all batches had one size."""
 
-_TRUST_S = 1.0
+_OFF = 4.0
+"""A batch that took so many times less than estimated ends the estimate; more than that is not believed."""
+
+_TRUST_S = 0.25
 """An estimate that let nothing be drawn for so long is put to the test."""
+
+_GRUDGE = 0.95
+"""What a late order still weighs at the session's next one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +108,12 @@ class BatchCost:
 
     def observe(self, faces: int, seconds: float) -> None:
         """A batch of so many faces took so long."""
+        if self.known:
+            if seconds * _OFF < self.of(faces):
+                # What it learned was a hiccup, such as a network's first call.
+                self._weight = self._faces = self._squares = self._seconds = self._products = 0.0
+            else:
+                seconds = min(seconds, _OFF * self.of(faces))
         self._weight = _MEMORY * self._weight + 1
         self._faces = _MEMORY * self._faces + faces
         self._squares = _MEMORY * self._squares + faces * faces
@@ -131,13 +143,13 @@ class BatchCost:
 
 @dataclass(slots=True)
 class _Member:
-    """A session: when its next tick is due while that has not come, what drew its last mouth, and how many of
-    its orders in a row were late for want of time.
+    """A session: when its next tick is due while that has not come, what drew its last mouth, and how often
+    its orders were late for want of time, the older the lighter.
     """
 
     due: float | None = None
     runtime: MouthRuntime | None = None
-    late: int = 0
+    late: float = 0.0
 
 
 @dataclass(slots=True)
@@ -153,13 +165,14 @@ class _Runtime:
 class MouthScheduler:
     """Turns the orders of many sessions into batches for `lanes` threads, `largest` faces in one at most.
 
-    What is due first is drawn first; among what is due together, whoever was late last. Each session has one
-    order at a time, so that the queue is bounded; an order that is not drawn by its deadline, or cannot be as
-    far as the learned cost tells, ends without its mouth instead of delaying others. A runtime whose batch is
-    overdue gets no other until that one is back, so that one that hangs takes few threads with it.
+    What is due first is drawn first; of what is due together, first whoever was late most. Each session has
+    one order at a time, so that the queue is bounded; an order that is not drawn by its deadline, or cannot
+    be as far as the learned cost tells, ends without its mouth instead of delaying others. A runtime whose
+    batch is overdue gets no other until that one is back, so that one that hangs takes few threads with it.
 
     A batch waits for sessions whose tick is due as well, but no longer than the wait can save: the time of
-    one call. So it never costs more than twice what the best decision would have cost.
+    one call. So it never costs more than twice what the best decision would have cost. For one who was late
+    more often it waits as long as a face takes, or else who comes first would always be served.
     """
 
     def __init__(self, lanes: int, largest: int = MAX_BATCH) -> None:
@@ -197,6 +210,7 @@ class MouthScheduler:
         if member.runtime is not requests[0].mouth:
             member.runtime = requests[0].mouth
             self._tidy()
+        member.late *= _GRUDGE
         order = Order(owner, tuple(requests), due, deadline, [None] * len(requests), len(requests))
         self._orders[owner] = order
         self._waiting += [_Item(order, number, now, next(self._places)) for number in range(order.open)]
@@ -286,21 +300,28 @@ class MouthScheduler:
             if all(batch.deadline > now for batch in self._runtimes[runtime].running)
         ]
 
-    def _urgency(self, item: _Item) -> tuple[float, int, int]:
+    def _urgency(self, item: _Item) -> tuple[float, float, int]:
         # To the millisecond: ticks of one slot are due together, whatever was rounded.
         return round(item.order.due, 3), -self._members[item.order.owner].late, item.place
 
     def _wait(self, runtime: MouthRuntime, items: list[_Item], now: float) -> float:
         """Until when it may pay to wait for more faces; `now` when it does not."""
         cost = self._runtimes[runtime].cost
-        until = min(item.arrived for item in items) + cost.fit()[0]
-        coming = sum(
-            member.runtime is runtime and member.due is not None and member.due < until
+        call, face = cost.fit()
+        first = min(item.arrived for item in items)
+        coming = [
+            member
             for member in self._members.values()
-        )
-        if not coming:
+            if member.runtime is runtime and member.due is not None and member.due < first + call + face
+        ]
+        least = min(self._members[item.order.owner].late for item in items)
+        if any(member.late > least for member in coming):
+            until = first + max(call, face)
+        elif any(member.due is not None and member.due < first + call for member in coming):
+            until = first + call
+        else:
             return now
-        latest = min(item.order.deadline for item in items) - cost.of(len(items) + coming)
+        latest = min(item.order.deadline for item in items) - cost.of(1)
         return max(now, min(until, latest))
 
     def _size(self, runtime: MouthRuntime, items: list[_Item], free: int, now: float) -> int:
@@ -349,8 +370,6 @@ class MouthScheduler:
             order.patches[item.number] = patch
             order.open -= 1
             if not order.open:
-                if all(one is not None for one in order.patches):
-                    self._members[order.owner].late = 0
                 ended.append(self._end(order))
         return ended
 
