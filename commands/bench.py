@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commands.bench_compare import bench_compare
 from commands.bench_encode import bench_encode
 from commands.bench_latency import bench_latency
 from commands.bench_live import bench_live
@@ -23,6 +24,7 @@ from engine.errors import KouboError, MissingToolError
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.command("live")(bench_live)
 app.command("latency")(bench_latency)
+app.command("compare")(bench_compare)
 app.command("encode")(bench_encode)
 app.command("start")(bench_start)
 app.command("soak")(bench_soak)

@@ -116,7 +116,7 @@ def _table(figures: dict[str, Any]) -> None:
     # As wide as it is: in a narrow terminal lines are better broken than figures left out.
     Console(width=max(out.width, _LEAST_WIDTH)).print(table)
     beside = f", beside one with the mouth {figures['also']}" if figures["also"] else ""
-    out.print(f"{figures['sessions']} sessions in time{beside}.")
+    out.print(f"{figures['sessions_in_time']} sessions in time{beside}.")
     out.print(
         f"In time: 99 of 100 pictures encoded within 40 ms of their tick, and 24.9 fps at every viewer. "
         f"Microphones speak {100 * figures['speaking']:.0f} % of the time"

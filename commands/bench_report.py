@@ -15,6 +15,9 @@ from engine.errors import KouboError
 
 Save = Annotated[Path | None, typer.Option(help="Write the run, with the machine, to this JSON file.")]
 Against = Annotated[Path | None, typer.Option(help="Compare with a run that --save wrote.")]
+COLOURS = {"better": "green", "worse": "red", "": "dim"}
+"""Of verdicts."""
+
 Plot = Annotated[Path | None, typer.Option(help="Draw the run into this PNG file.")]
 
 
@@ -66,8 +69,9 @@ class Report:
             typer.echo(path)
 
 
-def _figure(name: str) -> str:
+def figure_name(name: str) -> str:
     """`runtimes.openvino.batches.1.ms.p50` as people say it."""
+    name = name.removeprefix("steps.").removeprefix("variants.")
     return name.removeprefix("runtimes.").replace(".batches.", ", faces ").replace(".", " ")
 
 
@@ -75,11 +79,10 @@ def _comparison(changes: list[Any], lines: list[str], date: str) -> None:
     table = Table(title=f"Against the run of {date}")
     for name in ("figure", "then", "now", "now/then", ""):
         table.add_column(name, justify="left" if name in ("figure", "") else "right")
-    colours = {"better": "green", "worse": "red", "": "dim"}
     for change in changes:
         ratio = f"{change.ratio:.2f}" if change.ratio is not None else "-"
-        verdict = f"[{colours[change.verdict]}]{change.verdict or 'same'}[/]"
-        table.add_row(_figure(change.figure), f"{change.before:g}", f"{change.now:g}", ratio, verdict)
+        verdict = f"[{COLOURS[change.verdict]}]{change.verdict or 'same'}[/]"
+        table.add_row(figure_name(change.figure), f"{change.before:g}", f"{change.now:g}", ratio, verdict)
     Console().print(table)
     for line in lines:
         Console(highlight=False, soft_wrap=True).print(f"[yellow]other[/] {escape(line)}")

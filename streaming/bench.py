@@ -60,7 +60,7 @@ def bench_live(
     """Measure; `command(port)` starts the server, `tell(what, share)` hears what goes on and how much of the
     step is over, `done(step)` of each finished step.
 
-    Returns {"sessions" (the most up to which all is in time), "also", "speaking", "avatars", "mouth",
+    Returns {"sessions_in_time" (up to which all is), "also", "speaking", "avatars", "mouth",
     "seconds", "steps"}, each step with the figures of `_step` and of `_Meter`. Raises KouboError when the
     server does not start, or no sound comes back.
     """
@@ -102,7 +102,7 @@ async def _bench(
         for step, delays in zip(steps, crowd.delays_ms(meter.spans), strict=True):
             step["mic_to_mouth_ms"] = percentiles(delays)
     return {
-        "sessions": max((step["sessions"] for step in takewhile(itemgetter("in_time"), steps)), default=0),
+        "sessions_in_time": max((step["sessions"] for step in takewhile(itemgetter("in_time"), steps)), default=0),
         "also": plan.also,
         "speaking": plan.speaking,
         "avatars": list(plan.avatars),

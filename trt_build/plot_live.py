@@ -1,10 +1,17 @@
 """Pictures of what was measured at a live server: lateness by sessions, delays, encoders."""
 
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trt_build.capacity import LIMIT_MS
 from trt_build.plot import COLOURS, PALE, STYLE, open_matplotlib, write_figure
+
+_ROWS = 40
+"""Figures that a picture of a comparison shows."""
 
 
 def plot_live(figures: dict[str, Any], where: str, path: Path) -> None:
@@ -19,7 +26,7 @@ def plot_live(figures: dict[str, Any], where: str, path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         figure = matplotlib.figure.Figure(figsize=(11, 4.8), layout="constrained")
         left, right = figure.subplots(1, 2)
-        figure.suptitle(f"Sessions in time: {figures['sessions']}{beside}\n{where}", fontsize=11)
+        figure.suptitle(f"Sessions in time: {figures['sessions_in_time']}{beside}\n{where}", fontsize=11)
         for colour, name, key in (
             (COLOURS[0], "picture encoded", "picture_lateness_ms"),
             (COLOURS[2], "tick drawn", "tick_lateness_ms"),
@@ -106,4 +113,38 @@ def plot_encode(figures: dict[str, Any], where: str, path: Path) -> None:
             axes.set_xlabel("processor ms a picture")
             axes.set_ylabel(f"PSNR, dB, {what}")
         figure.legend(loc="outside lower center", ncols=4, fontsize=8, handlelength=0)
+        write_figure(figure, path)
+
+
+def plot_comparison(runs: Sequence[tuple[str, list[dict[str, Any]]]], title: str, path: Path) -> None:
+    """Write a PNG of `bench compare`: each figure's ratio to that of the first run.
+
+    `runs`: for each other run its name and its changes, as `trt_build.runs.Change` has them. Figures that are
+    0 in the first run are left out, and where there are many, those that changed least. Raises
+    MissingToolError without matplotlib.
+    """
+    matplotlib = open_matplotlib()
+    ratios = [{one["figure"]: one for one in found if one["ratio"]} for _, found in runs]
+    names = [name for name in ratios[0] if all(name in found for found in ratios)]
+    if len(names) > _ROWS:
+        by_change = sorted(names, key=lambda name: -max(abs(np.log(f[name]["ratio"])) for f in ratios))
+        kept = set(by_change[:_ROWS])
+        names = [name for name in names if name in kept]
+    rows = range(len(names))
+    with matplotlib.rc_context(STYLE):
+        figure = matplotlib.figure.Figure(figsize=(9, 1.6 + 0.24 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        axes.set_title(title, fontsize=11)
+        axes.axvline(1.0, color=PALE, linewidth=1)
+        for colour, (name, _), found in zip(cycle(COLOURS), runs, ratios):
+            values = [found[key]["ratio"] for key in names]
+            axes.plot(values, rows, "o", color=colour, markersize=5, label=name)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.set_yticks(rows, [name.removeprefix("steps.").replace(".", " ") for name in names], fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlabel("ratio to the first run")
+        axes.legend(loc="best")
         write_figure(figure, path)

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -21,12 +22,15 @@ _NOISE = {"p50": 0.05, "p95": 0.10, "p99": 0.20}
 _NOISE_ELSE = 0.05
 """What two runs of the same thing may differ by: tails differ more."""
 
-_LOWER = ("ms", "_ms", "_mb", "_ratio")
-_HIGHER = ("per_second", "streams")
+_FLOORS = {"_ratio": 0.002, "_ms": 0.1, "cpu_s_per_s": 0.01}
+"""Differences below these say nothing, however small the figures are."""
+
+_LOWER = ("ms", "_ms", "_mb", "_ratio", "cpu_s_per_s")
+_HIGHER = ("per_second", "streams", "fps", "sessions_in_time", "_db", "ssim")
 _NEITHER = ("limit_ms", "first_ms", "delay_ms")
 """A setting; a single call, which says little; delays at another number of streams."""
 
-_SETTINGS = ("model", "sessions")
+_SETTINGS = ("model", "sessions", "also", "mouth", "speaking", "avatars", "avatar", "target_kbps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,9 @@ class Change:
 
 
 def this_machine() -> dict[str, Any]:
-    """The processor and its cores, the GPU and its driver (None without), the system, versions."""
+    """The processor and its cores, the GPU and its driver (None without), the commit of a checkout, the
+    system, versions.
+    """
     try:
         gpu = asdict(find_gpu())
     except MissingToolError:
@@ -70,6 +76,7 @@ def this_machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "gpu": gpu.get("name"),
         "driver": gpu.get("driver"),
+        "commit": _commit(),
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
         "versions": versions,
@@ -83,6 +90,15 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Of the checkout that runs, "+" where files of it have changed since; None without one."""
+    ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=10", "--dirty=+"]
+    try:
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def new_run(command: str, figures: dict[str, Any]) -> Run:
@@ -99,8 +115,11 @@ def save_run(run: Run, path: Path) -> None:
     part.replace(path)
 
 
-def read_run(path: Path, command: str) -> Run:
-    """A saved run of `command`. Raises KouboError: missing, damaged, of another schema or command."""
+def read_run(path: Path, command: str | None = None) -> Run:
+    """A saved run of `command`, of any when not given.
+
+    Raises KouboError: missing, damaged, of another schema or command.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] == SCHEMA:
@@ -118,7 +137,7 @@ def read_run(path: Path, command: str) -> Run:
         raise KouboError(f"There is no saved run {path}; write one with --save.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KouboError(f"{path} is not a saved run ({error!r}); write one with --save.") from error
-    if run.command != command:
+    if command and run.command != command:
         raise KouboError(f"{path} is a run of `koubo {run.command}`; give one of `koubo {command}`.")
     return run
 
@@ -160,25 +179,36 @@ def _told(value: Any) -> str:
 
 
 def _numbers(figures: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Every number in nested figures, by the names on the way to it."""
+    """Every number in nested figures, by the names on the way to it; steps of a sweep by their sessions."""
     for name, value in figures.items():
         if isinstance(value, dict):
             yield from _numbers(value, (*above, name))
+        elif isinstance(value, list):
+            for step in value:
+                if isinstance(step, dict) and "sessions" in step:
+                    yield from _numbers(step, (*above, f"{step['sessions']} sessions"))
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield (*above, name), float(value)
 
 
+def _kind(names: tuple[str, ...]) -> str:
+    """What a figure is: its own name, or that of what it is a percentile or a part of."""
+    part = names[-1] in _NOISE or names[-2:-1] == ("cpu_s_per_s",)
+    return names[-2] if part and len(names) > 1 else names[-1]
+
+
 def _better(names: tuple[str, ...]) -> str:
     """Whether a figure is better "low" or "high"; empty for one that is neither, such as a count of calls."""
-    kind = names[-2] if names[-1] in _NOISE and len(names) > 1 else names[-1]
-    if kind in _HIGHER:
+    kind = _kind(names)
+    if kind.endswith(_HIGHER):
         return "high"
     return "low" if kind.endswith(_LOWER) and kind not in _NEITHER else ""
 
 
 def _change(names: tuple[str, ...], before: float, now: float) -> Change:
     noise = _NOISE.get(names[-1], _NOISE_ELSE)
+    floor = next((least for end, least in _FLOORS.items() if _kind(names).endswith(end)), 0.0)
     verdict = ""
-    if abs(now - before) > noise * before:
+    if abs(now - before) > max(noise * before, floor):
         verdict = "better" if (now > before) == (_better(names) == "high") else "worse"
     return Change(".".join(names), before, now, round(now / before, 3) if before else None, verdict)
