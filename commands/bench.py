@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commands.bench_batching import bench_batching
 from commands.bench_compare import bench_compare
 from commands.bench_encode import bench_encode
 from commands.bench_latency import bench_latency
@@ -29,6 +30,7 @@ app.command("encode")(bench_encode)
 app.command("start")(bench_start)
 app.command("soak")(bench_soak)
 app.command("tick")(bench_tick)
+app.command("batching")(bench_batching)
 
 Model = Annotated[str, typer.Option("--model", "--mouth", help="A shipped mouth, or the folder of one.")]
 

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from engine.anchor.crop import Picture
-from engine.live import Pending
+from engine.mouth.batches import MAX_BATCH
+from engine.mouth.request import MouthRequest
 from engine.mouth.scheduler import MouthScheduler, Order
 from streaming.pacing import TICK_S
 
@@ -50,6 +51,18 @@ def name_thread(name: str) -> None:
     own = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
     if own.exists():
         own.write_text(name)
+
+
+class Begun(Protocol):
+    """A tick that was begun, such as `engine.live.Pending`."""
+
+    @property
+    def requests(self) -> tuple[MouthRequest, ...]:
+        """The mouths that it needs."""
+        ...
+
+
+B = TypeVar("B", bound=Begun)
 
 
 class _Job(Generic[T]):
@@ -170,11 +183,12 @@ class MouthRoom:
     event loop that it is made in.
     """
 
-    def __init__(self, workers: Workers, figures: Figures | None = None) -> None:
+    def __init__(self, workers: Workers, figures: Figures | None = None, largest: int = MAX_BATCH) -> None:
+        """`largest`: the most faces of one batch."""
         self._workers = workers
         self._figures = figures
         self._clock = workers.clock
-        self._scheduler = MouthScheduler(workers.threads)
+        self._scheduler = MouthScheduler(workers.threads, largest)
         self._owners: set[Hashable] = set()
         self._makings: dict[Order, _Making] = {}
         self._lock = threading.Lock()
@@ -205,8 +219,8 @@ class MouthRoom:
         self,
         owner: Hashable,
         due: float,
-        begin: Callable[[], Pending],
-        complete: Callable[[Pending, Patches], T],
+        begin: Callable[[], B],
+        complete: Callable[[B, Patches], T],
         drew: Callable[[float], None],
     ) -> T:
         """Make a session's tick that is due then: `begin`, its mouths, `complete`; each by some thread.
