@@ -31,10 +31,13 @@ def plot_fleet(measured: Measured, assumed: Assumed, path: Path, most: int) -> N
             left.plot(sizes, [one.machines for one in fleets], color=colour, linewidth=2, label=label)
             cost = [one.machines_hour / one.sessions for one in fleets]
             right.plot(sizes, cost, color=colour, linewidth=2, label=label)
+        plain = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}")
         for axes in (left, right):
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_xlabel("sessions")
+            axes.xaxis.set_major_formatter(plain)
+            axes.yaxis.set_major_formatter(plain)
             axes.legend(loc="best")
             if pays is not None and pays <= most:
                 axes.axvline(pays, color=PALE, linewidth=1, linestyle="--")
