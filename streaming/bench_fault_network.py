@@ -53,15 +53,16 @@ class Receiver:
     async def connect(self, exchange: Exchange) -> None:
         """Begin to watch."""
         for kind in ("video", "audio"):
-            track = self.pc.addTransceiver(kind, direction="recvonly").receiver.track
-            self._listeners.append(asyncio.create_task(self._listen(track)))
+            self.pc.addTransceiver(kind, direction="recvonly")
         await connect_peer(self.pc, exchange)
+        for receiver in self.pc.getReceivers():
+            self._listeners.append(asyncio.create_task(self._listen(receiver.track)))
 
     async def close(self) -> None:
         """Stop watching."""
         for listener in self._listeners:
             listener.cancel()
-        await asyncio.wait(self._listeners)
+        await asyncio.gather(*self._listeners, return_exceptions=True)
         await close_connection(self.pc)
 
     async def _listen(self, track: MediaStreamTrack) -> None:

@@ -1,7 +1,8 @@
 """A whole text through a voice: piece by piece, the next one made while this one is spoken.
 
-A voice that fails or falls silent is asked once more; if that fails too, another voice goes on where there is
-one. Whatever happens is told, and the text ends: a bad voice never holds up the presenter for long.
+A voice that fails is asked once more; if that fails too, another voice goes on where there is one, and at
+once where the first one hung or was slower than speech. Whatever happens is told, and the text ends: a bad
+voice never holds up the presenter for long.
 """
 
 import asyncio
@@ -11,20 +12,24 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from engine.errors import KouboError
-from engine.speech.audio import Samples
+from engine.speech.audio import SAMPLE_RATE, Samples
 from engine.speech.espeak import VoiceError
 from streaming.voices.base import Voice
 from streaming.voices.spoken import speakable
 from streaming.voices.text import pieces
 
 PATIENCE_S = 5.0
-"""A voice that gives nothing for this long has failed."""
+"""A voice that gives nothing for this long, or falls so far behind its own speech, has failed."""
 
 _ATTEMPTS = 2
 _REST_S = 30.0
 """A voice that failed is not asked for this long where another can stand in: each failure is a silence."""
 
 logger = logging.getLogger(__name__)
+
+
+class _TooSlow(VoiceError):
+    """A voice that would only cost the same patience once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,8 @@ class Narrator:
                 except KouboError as error:
                     logger.info("voice %s, attempt %d: %s", voice_id, attempt + 1, error)
                     fault = error
+                    if isinstance(error, _TooSlow) and self._other(text, voice_id) != voice_id:
+                        break
                 else:
                     return
             # The piece before this one may have found out already.
@@ -111,7 +118,7 @@ class Narrator:
 
     def _stand_in(self, text: str, voice_id: str, fault: KouboError) -> str:
         """The voice that goes on, told to the witness. Raises VoiceError when there is none."""
-        chosen = self._voice.choose(text, self._fallback) if self._fallback else voice_id
+        chosen = self._other(text, voice_id)
         if chosen == voice_id:
             self._witness.failed(voice_id, str(fault))
             raise VoiceError(str(fault)) from fault
@@ -119,18 +126,24 @@ class Narrator:
         self._witness.failed(voice_id, f"{fault} The voice {chosen} goes on.")
         return chosen
 
+    def _other(self, text: str, voice_id: str) -> str:
+        """Who can stand in; the voice itself where nobody can."""
+        return self._voice.choose(text, self._fallback) if self._fallback else voice_id
+
     async def _attempt(self, text: str, voice_id: str) -> AsyncGenerator[Samples, None]:
-        """The voice's stream, which may not fall silent. Raises VoiceError."""
+        """The voice's stream, which may neither fall silent nor behind what it says. Raises VoiceError."""
         clock = asyncio.get_running_loop().time
-        asked, sounded = clock(), False
+        asked, sounded, given_s = clock(), False, 0.0
         async with contextlib.aclosing(self._voice.synthesise(text, voice_id)) as stream:
             while True:
+                behind = given_s > 0 and clock() > asked + given_s
                 try:
-                    async with asyncio.timeout(self._patience_s):
+                    async with asyncio.timeout_at(min(clock(), asked + given_s) + self._patience_s):
                         samples = await anext(stream, None)
                 except TimeoutError as error:
-                    raise VoiceError(
-                        f"The voice {voice_id} gave nothing for {self._patience_s:g} s; "
+                    what = "fell behind its own speech by" if behind else "gave nothing for"
+                    raise _TooSlow(
+                        f"The voice {voice_id} {what} {self._patience_s:g} s; "
                         "check its service or choose another voice."
                     ) from error
                 if samples is None:
@@ -138,6 +151,7 @@ class Narrator:
                 if not sounded:
                     sounded = True
                     self._witness.first_sound(voice_id.partition(":")[0], clock() - asked)
+                given_s += samples.size / SAMPLE_RATE
                 yield samples
         if not sounded:
             raise VoiceError(f"The voice {voice_id} said nothing for a text; choose another voice.")
