@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from streaming.mailbox import Closed, Mailbox
-from streaming.pacing import PATIENCE_TICKS, Pacer, TickFigures, percentiles
+from streaming.pacing import PATIENCE_TICKS, Pacer, TickFigures, on_grid, percentiles
 
 
 def test_eight_hours_of_uneven_ticks_do_not_drift() -> None:
@@ -85,3 +85,21 @@ async def test_a_closed_mailbox_ends_its_consumer_and_takes_nothing() -> None:
         await waiting
     mailbox.put(1)
     assert len(mailbox) == 0
+
+
+def test_all_sessions_tick_at_the_same_moments() -> None:
+    starts = [on_grid(1000.0 + 0.007 * number) for number in range(30)]
+    moments = {round(25 * Pacer(start).due, 6) for start in starts}
+    assert all(moment == int(moment) for moment in moments)
+    assert all(0 <= start - 1000.0 - 0.007 * number < 0.0401 for number, start in enumerate(starts))
+    assert on_grid(8.0) == 8.0
+
+
+def test_pictures_and_repeated_mouths_are_counted() -> None:
+    figures = TickFigures()
+    assert figures.picture_percentiles_ms() == {"p50": 0, "p95": 0, "p99": 0}
+    for number in range(10):
+        figures.add(number / 25, 0.001, mouth_repeated=number % 2 == 0)
+        figures.add_picture(0.02)
+    assert (figures.ticks, figures.mouths_repeated) == (10, 5)
+    assert figures.picture_percentiles_ms() == {"p50": 20, "p95": 20, "p99": 20}
