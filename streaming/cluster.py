@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engine.errors import KouboError, MissingToolError
@@ -23,6 +24,7 @@ from streaming.cluster_placement import new_name
 from streaming.cluster_replica import Replica
 from streaming.cluster_scaling import SESSIONS, WAITING, SessionsPolicy
 from streaming.cluster_settings import Plan
+from streaming.config_file import load_settings
 from streaming.limits import is_loopback
 from streaming.logs import set_up
 from streaming.settings import Settings
@@ -198,6 +200,15 @@ def application(settings: Settings, plan: Plan) -> Any:
     ).bind(directory, stage)
 
 
+def build(args: Plan) -> Any:
+    """For a Serve config file: `import_path: streaming.cluster:build`, whose `args` are fields of `Plan`.
+
+    Settings come from the environment, and from the file that KOUBO_CONFIG names.
+    """
+    config = os.environ.get("KOUBO_CONFIG")
+    return application(load_settings(Path(config) if config else None, {}), args)
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A cluster that was deployed from here."""
@@ -240,8 +251,12 @@ def deploy(settings: Settings, plan: Plan, address: str | None = None, *, every_
     `every_node`: Serve's proxies listen on each machine, else on the head alone. Raises MissingToolError
     without Ray, KouboError when Ray cannot be joined or the deployment fails.
     """
-    serve = _ray_serve()
+    address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None:
+        # Ray reads this when it is imported: a cluster of one machine stays on its loopback.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    serve = _ray_serve()
     import ray
 
     app = application(settings, plan)
@@ -252,7 +267,7 @@ def deploy(settings: Settings, plan: Plan, address: str | None = None, *, every_
         )
     started = not ray.is_initialized()
     if started:
-        here = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        here = {} if address else {"include_dashboard": False}
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False, **here)
         except (ConnectionError, ValueError, RuntimeError) as error:

@@ -7,6 +7,7 @@ health checks; a machine that loses power says nothing, and is taken for gone af
 import asyncio
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ _ASK_S = 0.5
 _CONNECT_S = 2.0
 _ANSWER_S = 120.0
 """An answer may take as long as a presenter takes to load."""
+
+_REMEMBERED = 10_000
+"""Lost replicas that are told at once; of others a gateway asks the directory first."""
 
 _FAULTS = (OSError, TimeoutError, WebSocketException, ValueError, KeyError)
 
@@ -100,6 +104,7 @@ class Links:
         self._remotes: dict[str, Remote] = {}
         self._following: dict[str, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._gone: OrderedDict[str, None] = OrderedDict()
         self._asked = asyncio.Event()
         self.losses = 0
         """Replicas that were lost so far, those among them that went in order."""
@@ -116,7 +121,7 @@ class Links:
     async def find(self, name: str) -> Remote | None:
         """A replica, waiting a moment for one that may have been added just now."""
         for _ in range(2):
-            if name in self._remotes:
+            if name in self._remotes or name in self._gone:
                 break
             self._asked.clear()
             with suppress(TimeoutError):
@@ -187,6 +192,7 @@ class Links:
             if remote.name not in self._remotes:
                 logger.info("replica %s is at %s", remote.name, remote.url)
                 self._remotes[remote.name] = remote
+                self._gone.pop(remote.name, None)
             self._placement.heard(remote.name, load, clock())
             self._changed()
 
@@ -195,6 +201,9 @@ class Links:
             del self._remotes[remote.name]
             self._placement.lost(remote.name)
             self.losses += 1
+            self._gone[remote.name] = None
+            if len(self._gone) > _REMEMBERED:
+                self._gone.popitem(last=False)
             remote.lost.set()
             logger.info("replica %s is gone", remote.name)
             self._changed()

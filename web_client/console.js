@@ -18,6 +18,9 @@ import { Viewer } from "./whep.js";
 
 const POLL_MS = 1000;
 
+/** The answer of a cluster for a session whose machine is gone. */
+const LOST = 410;
+
 const byId = (id) => document.getElementById(id);
 const connectButton = byId("connect");
 const endButton = byId("end");
@@ -91,8 +94,7 @@ function onView(session, state, error) {
     if (shownError() === "error.lost") clearError();
     announce(first ? "says.connected" : "says.back");
   } else if (state === "gone") {
-    end({ forgotten: true });
-    showError("error.sessionGone");
+    afterLoss(error);
   } else if (state === "refused" || (state === "lost" && page.state === "connecting")) {
     end();
     if (error) explain(error, "view");
@@ -103,6 +105,13 @@ function onView(session, state, error) {
     setState("reconnecting");
     announce("tally.reconnecting");
   }
+}
+
+/** The session is no more on the server; where its machine is gone, the next session is opened on another one. */
+function afterLoss(error) {
+  end({ forgotten: true });
+  if (error.status === LOST) connect();
+  showError(error.status === LOST ? "error.machineGone" : "error.sessionGone");
 }
 
 /** Leaves the session; `forgotten` where the server has already ended it. */
@@ -133,9 +142,8 @@ async function poll(session) {
       server = await api.readSession(session.id);
     } catch (error) {
       if (page.session !== session) return;
-      if (error.status === 404) {
-        end({ forgotten: true });
-        showError("error.sessionGone");
+      if (error.status === 404 || error.status === LOST) {
+        afterLoss(error);
         return;
       }
     }

@@ -16,6 +16,9 @@ const picture = transparent ? document.getElementById("cutout") : video;
 /** The server's answer for a presenter that cannot be cut out. */
 const NO_MATTE = 422;
 
+/** The answer of a cluster for a session whose machine is gone. */
+const LOST = 410;
+
 /** Failures that heal within this time are never shown. */
 const QUIET_MS = 1500;
 let failure = null;
@@ -55,6 +58,7 @@ function onState(state, error) {
   if (state === "live" || state === "connecting") return;
   if (state === "gone" || state === "refused") picture.hidden = true;
   if (transparent && error?.status === NO_MATTE) say("player.noMatte");
+  else if (error?.status === LOST) say("player.machineGone");
   else say(`player.${state}`);
 }
 

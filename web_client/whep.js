@@ -39,7 +39,8 @@ async function stalled(pc) {
  * Watches a session.
  *
  * `onStream(stream)` is called once per connection; `onState(state, error)` with "connecting", "live" (connected),
- * "lost" (trying again; `error` says why where the server spoke), "gone" (the server knows no such session) or
+ * "lost" (trying again; `error` says why where the server spoke), "gone" (the server knows no such session, or
+ * has lost it: 410) or
  * "refused" (the token does not do, and never will).
  */
 export class Viewer {
@@ -72,7 +73,7 @@ export class Viewer {
         if (!signal.aborted) this.#onState("lost", null);
       } catch (error) {
         if (signal.aborted) return;
-        const gone = error.status === 404;
+        const gone = error.status === 404 || error.status === 410;
         const refused = error.status === 401 || error.status === 403;
         this.#onState(gone ? "gone" : refused ? "refused" : "lost", error);
         if (refused || (gone && !retryGone)) return;

@@ -110,6 +110,7 @@ export default {
   "error.clipOn": "This gesture is being shown already.",
   "error.sessionGone": "The session has ended on the server; connect again to go on.",
   "error.full": "The server is busy with other sessions; try again in a moment.",
+  "error.machineGone": "The machine that held the session is gone; this is a new session on another one.",
   "error.lost": "The connection is lost; trying again…",
   "error.noPicture": "The picture does not arrive; check that UDP to the server is not blocked.",
   "error.noWebRtc": "This browser has no WebRTC; use a current Chrome, Firefox or Safari.",
@@ -248,6 +249,7 @@ export default {
   "player.noMatte": "This presenter has no matte, so its background stays; remove background=transparent.",
   "player.noWebGl": "This browser has no WebGL, which a transparent background needs; turn on hardware acceleration.",
   "player.refused": "This link has expired or is for another session; ask for a new one.",
+  "player.machineGone": "The machine that played this is gone; ask for a link to the new session.",
   "player.lost": "Reconnecting…",
   "player.video": "Live presenter",
 };

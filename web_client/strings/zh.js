@@ -108,6 +108,7 @@ export default {
   "error.clipOn": "这个动作正在展示。",
   "error.sessionGone": "会话已在服务器上结束；请重新连接。",
   "error.full": "服务器会话已满；请稍后再试。",
+  "error.machineGone": "承载该会话的机器已失联；已在另一台机器上开启新会话。",
   "error.lost": "连接中断，正在重试…",
   "error.noPicture": "收不到画面；请检查到服务器的 UDP 是否被拦截。",
   "error.noWebRtc": "此浏览器不支持 WebRTC；请使用新版 Chrome、Firefox 或 Safari。",
@@ -246,6 +247,7 @@ export default {
   "player.noMatte": "该主播没有抠像遮罩，无法去除背景；请删去 background=transparent。",
   "player.noWebGl": "浏览器没有 WebGL，无法显示透明背景；请开启硬件加速。",
   "player.refused": "该链接已过期或属于其他会话；请索取新链接。",
+  "player.machineGone": "播放该会话的机器已失联；请索取新会话的链接。",
   "player.lost": "正在重新连接…",
   "player.video": "实时主播",
 };
