@@ -16,6 +16,9 @@ def bench_start(
     cold: Annotated[int, typer.Option(help="Servers to start before, without any cache.", min=1)] = 1,
     joins: Annotated[int, typer.Option(help="New sessions, one after another.", min=1)] = 20,
     sessions: Annotated[int, typer.Option(help="Sessions at once, for the memory.", min=1)] = 4,
+    avatars: Annotated[
+        str | None, typer.Option(help="Whose sessions and who comes last, such as ada,kai.")
+    ] = None,
     runtime: Runtime = None,
     save: Save = None,
     against: Against = None,
@@ -26,9 +29,12 @@ def bench_start(
     from streaming.bench_server import server_command
     from streaming.bench_start import bench_start as measure
 
+    names = tuple(filter(None, avatars.split(","))) if avatars else ()
     report = Report("bench start", save, against)
     with console.status(f"{cold} cold starts, {starts} warm ones, then {joins} sessions"):
-        figures = measure(starts, cold, joins, sessions, partial(server_command, runtime=runtime or AUTO))
+        figures = measure(
+            starts, cold, joins, sessions, names, partial(server_command, runtime=runtime or AUTO)
+        )
     report.finish(figures, as_json, _tables)
 
 

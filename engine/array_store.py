@@ -13,7 +13,6 @@ import mmap
 import os
 import secrets
 import shutil
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-if sys.platform != "win32":
-    import fcntl
+from engine.file_lock import try_lock
 
 Arrays = tuple[NDArray[Any], ...]
 
@@ -164,7 +162,7 @@ class Rows:
         try:
             with self._path.open("rb") as file:
                 layout, table = _Layout.of(file, self._count)
-                _lock(file, exclusive=False)
+                try_lock(file, exclusive=False)
                 self._map = mmap.mmap(file.fileno(), layout.total, access=mmap.ACCESS_COPY)
             self._layout, self._table, self._whole = layout, table, True
             os.utime(self._path)  # the one used last goes last
@@ -219,7 +217,7 @@ class Rows:
         assert self._layout is not None
         part.seek(0)
         part.write(self._layout.header(self._table))
-        _lock(part, exclusive=False)
+        try_lock(part, exclusive=False)
         part.flush()
         Path(part.name).replace(self._path)
         part.close()
@@ -297,7 +295,7 @@ class ArrayStore:
     def part(self, path: Path) -> IO[bytes]:
         """A new file that will become `path`, locked while it is open. Raises OSError."""
         part = (self._folder / f"{path.stem}-{secrets.token_hex(4)}{_PART}").open("x+b")
-        _lock(part, exclusive=True)
+        try_lock(part)
         return part
 
     def warn(self, why: str) -> None:
@@ -332,25 +330,11 @@ def _number(value: int) -> bytes:
     return value.to_bytes(4, "little")
 
 
-def _lock(file: IO[bytes], *, exclusive: bool) -> bool:
-    """Lock an open file for as long as it, or a map of it, is open; False where somebody else has it.
-
-    Windows refuses to remove an open file, which is all that the locks are for.
-    """
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def _remove_unused(path: Path) -> bool:
     """Remove a file that no process has open."""
     try:
         with path.open("rb") as file:
-            if not _lock(file, exclusive=True):
+            if not try_lock(file):
                 return False
             path.unlink()
     except OSError:

@@ -72,14 +72,6 @@ class Server:
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
         return round(int(line.split()[1]) / 1024, 1)
 
-    def cpu_s(self) -> float:
-        """Processor time of the server in seconds, from /proc; 0 where there is none."""
-        stat = Path(f"/proc/{self.process.pid}/stat")
-        if not stat.is_file():
-            return 0.0
-        fields = stat.read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
 
 @contextlib.asynccontextmanager
 async def running_server(

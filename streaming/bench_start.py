@@ -10,7 +10,7 @@ be read from disk again, and is dropped when memory is short).
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from engine.anchor.package import list_avatars
 from engine.errors import KouboError
 from streaming.bench_server import Server, running_server, server_command, until_ready
 from streaming.pacing import percentiles
+from streaming.process_figures import need_proc, read_process
 from streaming.webrtc.client import Watcher
 
 _TEXT = "Good evening, and welcome to the show. Tonight there is a great deal to talk about. " * 20
@@ -79,28 +80,34 @@ def bench_start(
     cold: int = 1,
     joins: int = 20,
     sessions: int = 4,
+    names: Sequence[str] = (),
     command: Command = server_command,
 ) -> dict[str, Any]:
     """Start `cold` servers without caches, then `starts` with those of the last one; open sessions.
 
     `joins`: new sessions of one server, one after another; `sessions`: at once, all speaking and watched, for
-    memory; `command(port)` starts a server. Returns {"cold", "warm": {"starts", "answers_ms", "ready_ms",
+    memory; `names`: whose sessions, and the presenter that comes last, the first two when empty;
+    `command(port)` starts a server. Returns {"cold", "warm": {"starts", "answers_ms", "ready_ms",
     "first_picture_ms" (of its first viewer, from the sending of the offer)}, "joins", "session_ms",
     "answer_ms", "picture_ms" (percentiles {"p50", "p95", "p99"}; the last two from the sending of the offer),
     "memory": {state: {"rss_mb", "pss_mb", "own_mb"}}, "session_mb" (own memory of each further session of the
-    same presenter, None without /proc), "presenter_mb" (of the second presenter, with its session)}. Raises
-    KouboError when a server does not start or shows nothing.
+    same presenter, None with fewer than two), "presenter_mb" (of the second presenter, with its session)}.
+    Raises KouboError when a server does not start or shows nothing, and where there is no /proc.
     """
-    if not list_avatars():
+    need_proc()
+    chosen = list(names or list_avatars())[:2]
+    if not chosen:
         raise KouboError("No avatar is installed; make one with `koubo avatar create`, or set KOUBO_AVATARS.")
-    return asyncio.run(_bench(starts, cold, joins, sessions, command))
+    return asyncio.run(_bench(starts, cold, joins, sessions, chosen, command))
 
 
-async def _bench(starts: int, cold: int, joins: int, sessions: int, command: Command) -> dict[str, Any]:
+async def _bench(
+    starts: int, cold: int, joins: int, sessions: int, names: Sequence[str], command: Command
+) -> dict[str, Any]:
     found = _Found()
     for number in range(cold):
         with tempfile.TemporaryDirectory(prefix="koubo-bench-") as cache:
-            bench = _Bench(Path(cache), command, sessions + 1)
+            bench = _Bench(Path(cache), command, sessions + 1, names)
             found.cold.append(await bench.start())
             if number < cold - 1:
                 continue
@@ -113,8 +120,9 @@ async def _bench(starts: int, cold: int, joins: int, sessions: int, command: Com
 class _Bench:
     """Servers that share a folder for their caches."""
 
-    def __init__(self, cache: Path, command: Command, sessions: int) -> None:
-        self._environment = {"KOUBO_CACHE": str(cache)}
+    def __init__(self, cache: Path, command: Command, sessions: int, names: Sequence[str]) -> None:
+        self._environment = {"KOUBO_CACHE": str(cache), "KOUBO_DEFAULT_AVATAR": names[0]}
+        self._names = names
         self._command = command
         self._sessions = sessions
 
@@ -136,12 +144,12 @@ class _Bench:
         nobody = self._environment | {"KOUBO_DEFAULT_AVATAR": _NOBODY}
         async with running_server(self._sessions, self._command, nobody) as server:
             await _settled(server)
-            _note(memory, "no presenter", server)
+            memory["no presenter"] = read_memory(server.process.pid)
         found: list[Join] = []
         async with running_server(self._sessions, self._command, self._environment) as server:
             await until_ready(server)
             await _settled(server)
-            _note(memory, "ready", server)
+            memory["ready"] = read_memory(server.process.pid)
             for _ in range(joins):
                 async with AsyncExitStack() as leaving:
                     found.append(await _join(server, leaving))
@@ -149,13 +157,13 @@ class _Bench:
                 for number in range(sessions):
                     await _join(server, leaving, speaking=True)
                     await asyncio.sleep(2 * _LOOK_S)
-                    _note(memory, f"{number + 1} sessions", server)
-                for name in list_avatars()[1:2]:
+                    memory[f"{number + 1} sessions"] = read_memory(server.process.pid)
+                for name in self._names[1:]:
                     await _join(server, leaving, name, speaking=True)
                     await asyncio.sleep(2 * _LOOK_S)
-                    _note(memory, "another presenter", server)
+                    memory["another presenter"] = read_memory(server.process.pid)
             await _settled(server)
-            _note(memory, "all left", server)
+            memory["all left"] = read_memory(server.process.pid)
         return found, memory
 
 
@@ -193,38 +201,26 @@ async def _join(
 
 async def _settled(server: Server) -> None:
     """Wait until the server has finished what it does in the background, such as filling its caches."""
-    last = server.cpu_s()
+    last = read_process(server.process.pid).cpu_s
     for _ in range(round(_SETTLE_S / _LOOK_S)):
         await asyncio.sleep(_LOOK_S)
-        now = server.cpu_s()
+        now = read_process(server.process.pid).cpu_s
         if now - last < _QUIET_CORES * _LOOK_S:
             return
         last = now
     raise KouboError(f"The server was still busy after {_SETTLE_S:g} s without a viewer; check its log.")
 
 
-def _note(memory: dict[str, Memory], state: str, server: Server) -> None:
-    found = read_memory(server.process.pid)
-    if found:
-        memory[state] = found
-
-
-def read_memory(pid: int) -> Memory | None:
-    """Of a process, from /proc; None where there is none."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup")
-    if not rollup.is_file():
-        return None
-    sizes = {
-        parts[0].rstrip(":"): int(parts[1]) / 1024
-        for parts in map(str.split, rollup.read_text().splitlines()[1:])
-    }
+def read_memory(pid: int) -> Memory:
+    """Of a process, from /proc."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    sizes = {parts[0].rstrip(":"): int(parts[1]) / 1024 for parts in map(str.split, rollup)}
     return Memory(sizes["Rss"], sizes["Pss"], sizes["Anonymous"])
 
 
 def _figures(found: _Found, sessions: int) -> dict[str, Any]:
     own = {state: memory.own for state, memory in found.memory.items()}
-    one, most = own.get("1 sessions"), own.get(f"{sessions} sessions")
-    other = own.get("another presenter")
+    one, most, other = own["1 sessions"], own[f"{sessions} sessions"], own.get("another presenter")
     return {
         "cold": _started(found.cold),
         "warm": _started(found.warm),
@@ -236,8 +232,8 @@ def _figures(found: _Found, sessions: int) -> dict[str, Any]:
             state: {f"{kind}_mb": round(getattr(memory, kind), 1) for kind in ("rss", "pss", "own")}
             for state, memory in found.memory.items()
         },
-        "session_mb": round((most - one) / (sessions - 1), 1) if most and one and sessions > 1 else None,
-        "presenter_mb": round(other - most, 1) if other and most else None,
+        "session_mb": round((most - one) / (sessions - 1), 1) if sessions > 1 else None,
+        "presenter_mb": round(other - most, 1) if other else None,
     }
 
 

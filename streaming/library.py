@@ -154,7 +154,7 @@ class Library:
             if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
                 raise
             self._shelf.clear()
-            raise _too_little(folder.name, "more than there is") from error
+            raise _too_little(folder.name, "more memory than there is") from error
         self._shelf.put(key, loaded, now())
         return loaded
 
@@ -180,7 +180,7 @@ class Library:
             self._shelf.clear()
             free = self._free_memory()
         if free is not None and needed > free:
-            raise _too_little(folder.name, f"{needed >> 20} MB, of which {free >> 20} MB are free")
+            raise _too_little(folder.name, f"{needed >> 20} MB of memory, and {free >> 20} MB are free")
 
     def _own_bytes(self, folder: Path, card: AvatarCard, mouth: Path) -> int:
         """What an avatar takes that cannot be kept on disk."""
@@ -206,7 +206,7 @@ class Library:
 
 def _too_little(name: str, needed: str) -> Busy:
     return Busy(
-        f"The presenter {name} needs {needed} of memory; end other sessions, or give the server more memory.",
+        f"The presenter {name} needs {needed}; end other sessions, or give the server more.",
         {"Retry-After": _RETRY_S},
     )
 

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from engine.anchor.archive import clear_imports
+from engine.anchor.package import own_avatars
 from engine.array_store import ArrayStore
 from engine.errors import KouboError
 from engine.mouth.choose import AUTO, RUNTIMES, choose
@@ -98,6 +100,7 @@ def create_app(
             app.state.stage, app.state.table = stage, table
             app.state.workshop = workshop or Workshop(settings)
             await asyncio.to_thread(app.state.workshop.room.clear_leftovers)
+            await asyncio.to_thread(clear_imports, own_avatars())
             app.state.readiness = Readiness(stage.cast)
             warming = asyncio.create_task(app.state.readiness.run(), name="warm-up")
             try:

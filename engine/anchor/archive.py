@@ -7,7 +7,9 @@ bounds that count what is really unpacked; each is checked against the manifest,
 
 import hashlib
 import json
+import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +23,13 @@ from engine.anchor.survey import Tell
 from engine.anchor.unpack import CHUNK, MANIFEST, MAX_BYTES, SCHEMA, unpack
 from engine.anchor.validate import validate
 from engine.errors import AvatarError
+from engine.file_lock import try_lock
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644
+
+_IMPORT, _LOCK = ".import-", "lock"
+_YOUNG_S = 60.0  # the lock of a new folder may be about to come
 
 
 def export_avatar(
@@ -125,7 +131,11 @@ def _beside(root: Path) -> Iterator[Path]:
     created = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".import-", dir=root) as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix=_IMPORT, dir=root) as folder,
+            (Path(folder) / _LOCK).open("wb") as lock,
+        ):
+            try_lock(lock)
             hidden = Path(folder) / "package"
             hidden.mkdir()
             yield hidden
@@ -136,6 +146,24 @@ def _beside(root: Path) -> Iterator[Path]:
     finally:
         if created and root.is_dir() and not any(root.iterdir()):
             root.rmdir()
+
+
+def clear_imports(root: Path) -> None:
+    """Remove what imports into `root` left behind that were killed."""
+    for folder in root.glob(f"{_IMPORT}*"):
+        lock = folder / _LOCK
+        try:
+            if lock.exists():
+                with lock.open("rb") as file:
+                    gone = try_lock(file)
+                if not gone:
+                    continue
+                lock.unlink()
+            elif time.time() - folder.stat().st_mtime < _YOUNG_S:
+                continue
+        except OSError:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pack(card: bytes, files: Mapping[str, Path], output: Path, tell: Tell) -> None:

@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +18,7 @@ import pytest
 
 from engine.anchor import archive as archives
 from engine.anchor import package
-from engine.anchor.archive import export_avatar, import_avatar, validate_archive
+from engine.anchor.archive import clear_imports, export_avatar, import_avatar, validate_archive
 from engine.anchor.card import CARD, Consent, read_card, write_card
 from engine.anchor.package import MASK, Avatar, list_avatars, package_files
 from engine.anchor.package_checks import problems
@@ -354,3 +356,43 @@ def test_modes_are_the_users(packed: Path, own: Path) -> None:
     """Nothing that is imported can be run."""
     folder = import_avatar(packed)
     assert not any(os.access(path, os.X_OK) for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_a_killed_import_left_is_cleared(packed: Path, own: Path) -> None:
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from engine.anchor.archive import import_avatar
+        import_avatar(Path({str(packed)!r}), tell=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    """
+    root = Path(__file__).parents[3]
+    environment = os.environ | {"KOUBO_AVATARS": str(own)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=root, env=environment, check=False
+    )
+    assert done.returncode == -9
+    (left,) = own.iterdir()
+    assert left.name.startswith(".import-")
+    young, old = own / ".import-young", own / ".import-old"
+    for folder in (young, old):
+        (folder / "package").mkdir(parents=True)
+    os.utime(old, (1e9, 1e9))
+    clear_imports(own)
+    assert list(own.iterdir()) == [young], "its lock may be about to come"
+
+
+def test_an_import_that_goes_on_is_left_alone(packed: Path, own: Path) -> None:
+    clearing = threading.Thread(target=clear_imports, args=(own,))
+
+    def tell(step: str, done: int, of: int) -> None:
+        if not clearing.ident:
+            clearing.start()
+            clearing.join()
+
+    assert import_avatar(packed, tell=tell) == own / "fake"
+    assert clearing.ident
+    assert {path.name for path in own.iterdir()} == {"fake"}
+
+
+def test_there_is_nothing_to_clear_where_there_is_no_folder(tmp_path: Path) -> None:
+    clear_imports(tmp_path / "nowhere")
