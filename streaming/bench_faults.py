@@ -7,7 +7,7 @@ running session is the server's own, over the time of the fault alone.
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,6 +22,7 @@ Command: TypeAlias = Callable[..., list[str]]
 
 TEXT = "Good evening, and welcome to the show. Tonight there is a great deal to talk about. " * 20
 
+_AVATAR = "ada"
 _SETTLE_S = 2.0
 
 
@@ -141,13 +142,22 @@ class Show:
 
 @asynccontextmanager
 async def running_show(
-    sessions: int, command: Command = server_command, *, most: int | None = None, **settings: object
+    sessions: int,
+    command: Command = server_command,
+    *,
+    most: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    **settings: object,
 ) -> AsyncIterator[Show]:
     """So many sessions that speak, of at most `most` (None: no more than there are)."""
     limit = most or sessions
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(
-            running_server(limit, lambda port: command(port, drain_s=0.0, max_sessions=limit, **settings))
+            running_server(
+                limit,
+                lambda port: command(port, drain_s=0.0, max_sessions=limit, **settings),
+                {"KOUBO_DEFAULT_AVATAR": _AVATAR} | dict(environment or {}),
+            )
         )
         await until_ready(server)
         show = Show(server, [], [])

@@ -50,6 +50,7 @@ _MODULES = (pages, avatar_jobs, avatars, sessions, audio, outlets, webrtc)
 
 ROUTERS = [module.router for module in _MODULES]
 _LEAVE_S = 3
+_SWITCH_S = 0.001
 _WEBSOCKET_BYTES = 1 << 20
 """Largest message of a WebSocket: more than ten seconds of sound at 48 kHz."""
 
@@ -218,6 +219,8 @@ def draining_server(
 ) -> DrainingServer:
     """What serves an app, `guarded` by whatever stands before it, and waits for its sessions at the end."""
     cv2.setNumThreads(1)  # OpenCV's own threads would fight those of inference and encoding
+    # Of Python's lock: a tick takes it some dozen times, and would wait 5 ms each time a thread computes.
+    sys.setswitchinterval(_SWITCH_S)
     config = uvicorn.Config(
         guarded,
         http=bounded_protocol(settings.connections_at_once),
