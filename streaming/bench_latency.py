@@ -150,7 +150,7 @@ def bench_latency(
 async def _bench(
     trials: int, command: Callable[[int], list[str]], sessions: int, tell: Callable[[int], None]
 ) -> dict[str, Any]:
-    clip = await asyncio.to_thread(lambda: EncodedClip.of(speech_clip()))
+    clip = await asyncio.to_thread(lambda: EncodedClip.of(speech_clip() if sessions else speech_clip(1.0)))
     clock = asyncio.get_running_loop().time
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_server(sessions + 2, command))

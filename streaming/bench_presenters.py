@@ -1,6 +1,7 @@
 """Presenters with other mouths, for benchmarks: temporary packages that share all else with the original."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from engine.anchor.card import CARD, read_card, write_card
 from engine.anchor.package import find_avatar, list_avatars
 from engine.errors import KouboError
-from engine.mouth.sheet import MOUTH_SHEET
+from engine.mouth.sheet import MOUTH_SHEET, read_sheet
 
 _MOUTH = "mouth"
 
@@ -44,6 +45,7 @@ def _with_mouth(avatar: str, mouth: Path, root: Path, name: str) -> str:
     for file in original.iterdir():
         if file.name not in (CARD, _MOUTH):
             (package / file.name).symlink_to(file.resolve())
-    (package / _MOUTH).symlink_to(mouth.resolve())
-    write_card(package, replace(read_card(original), name=name, mouth=_MOUTH))
+    shutil.copytree(mouth, package / _MOUTH)
+    card = read_card(original)
+    write_card(package, replace(card, name=name, mouth=_MOUTH, crop_size=read_sheet(mouth).size))
     return name

@@ -1,6 +1,6 @@
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -251,18 +251,6 @@ def test_the_measure_can_be_tried_on_a_cpu_and_says_so(
     assert found["roofline"] is None
     # 250 faces a second are ten streams, at which there is no time to spare.
     assert 8 <= found["streams"] <= 10
-
-
-def test_live_runs_are_saved_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    delays: Sequence[float] = (150.0, 100.0)
-    measured = iter({"sessions": 2, "mic_to_mouth_ms": {"p50": delay}} for delay in delays)
-    monkeypatch.setattr("streaming.bench.bench_live", lambda sessions, seconds, command: next(measured))
-    saved = tmp_path / "live.json"
-    assert figures("live", "--save", saved) == {"sessions": 2, "mic_to_mouth_ms": {"p50": 150.0}}
-    (change,) = figures("live", "--against", saved)["against"]
-    assert change == {
-        "figure": "mic_to_mouth_ms.p50", "before": 150.0, "now": 100.0, "ratio": 0.667, "verdict": "better",
-    }  # fmt: skip
 
 
 def test_a_run_of_another_bench_is_no_measure_for_this_one(

@@ -138,13 +138,15 @@ def plot_comparison(runs: Sequence[tuple[str, list[dict[str, Any]]]], title: str
         axes.axvline(1.0, color=PALE, linewidth=1)
         for colour, (name, _), found in zip(cycle(COLOURS), runs, ratios):
             values = [found[key]["ratio"] for key in names]
-            axes.plot(values, rows, "o", color=colour, markersize=5, label=name)
+            told = [bool(found[key]["verdict"]) for key in names]
+            axes.scatter(values, rows, 26, facecolors=np.where(told, colour, "white"), edgecolors=colour)
+            axes.plot([], [], "o", color=colour, markersize=5, label=name)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 7, 8, 9)))
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.set_yticks(rows, [name.removeprefix("steps.").replace(".", " ") for name in names], fontsize=8)
         axes.invert_yaxis()
-        axes.set_xlabel("ratio to the first run")
+        axes.set_xlabel("ratio to the first run (empty: within the noise)")
         axes.legend(loc="best")
         write_figure(figure, path)

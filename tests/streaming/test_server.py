@@ -16,7 +16,6 @@ from engine.mouth.engines import EngineUnusable
 from engine.mouth.gpu import Gpu
 from engine.mouth.runtime import MouthRuntime
 from streaming import server
-from streaming.bench import bench_live
 from streaming.mouth_process import RemoteMouth
 from streaming.server import bind, mouth_opener, serve
 from streaming.settings import Settings
@@ -111,30 +110,6 @@ def test_the_server_starts_answers_and_ends_quietly(tmp_path: Path, how: signal.
         output, _ = process.communicate(timeout=20)
     assert output == ""
     assert process.returncode in (0, -how)
-
-
-def test_the_live_bench_measures_real_connections(tmp_path: Path) -> None:
-    report = bench_live(1, 2.0, lambda port: command(port, tmp_path))
-    assert set(report) == {
-        "sessions",
-        "ticks",
-        "late_ticks_ratio",
-        "tick_lateness_ms",
-        "mic_to_mouth_ms",
-        "rss_mb",
-    }
-    assert report["sessions"] == 1
-    assert report["ticks"] > 0
-    assert 0 <= report["late_ticks_ratio"] <= 1
-    # The mouth looks 105 ms ahead; nothing can be quicker than that less one packet.
-    assert report["mic_to_mouth_ms"]["p50"] > 60
-    assert report["mic_to_mouth_ms"]["p50"] <= report["mic_to_mouth_ms"]["p99"]
-    assert report["rss_mb"] > 20
-
-
-def test_a_bench_whose_server_does_not_start_says_so() -> None:
-    with pytest.raises(KouboError, match="ended with status 3"):
-        bench_live(1, 1.0, lambda port: [sys.executable, "-c", "raise SystemExit(3)"])
 
 
 def test_a_mouth_may_be_drawn_by_a_process_of_its_own(tmp_path: Path) -> None:

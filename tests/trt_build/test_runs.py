@@ -199,7 +199,7 @@ def test_this_machine_is_described() -> None:
     assert machine["cpu"]
     assert machine["cores"] >= 1
     assert machine["versions"]["openvino"]
-    assert set(machine) == {"cpu", "cores", "gpu", "driver", "os", "python", "versions"}
+    assert set(machine) == {"cpu", "cores", "gpu", "driver", "commit", "os", "python", "versions"}
     json.dumps(machine)
 
 
