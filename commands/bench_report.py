@@ -71,7 +71,7 @@ class Report:
 
 def figure_name(name: str) -> str:
     """`runtimes.openvino.batches.1.ms.p50` as people say it."""
-    name = name.removeprefix("steps.").removeprefix("variants.")
+    name = name.removeprefix("variants.")
     return name.removeprefix("runtimes.").replace(".batches.", ", faces ").replace(".", " ")
 
 

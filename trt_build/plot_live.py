@@ -145,7 +145,7 @@ def plot_comparison(runs: Sequence[tuple[str, list[dict[str, Any]]]], title: str
         axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 7, 8, 9)))
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        axes.set_yticks(rows, [name.removeprefix("steps.").replace(".", " ") for name in names], fontsize=8)
+        axes.set_yticks(rows, [name.replace(".", " ") for name in names], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("ratio to the first run (empty: within the noise)")
         axes.legend(loc="best")
