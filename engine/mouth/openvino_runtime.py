@@ -2,10 +2,11 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, LifoQueue
+from queue import LifoQueue
+from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,18 +21,18 @@ from engine.mouth.runtime import Features
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MouthSheet, read_sheet
 from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, Mel
 
-BATCHES = (4, 2, 1)
-"""Faces that are drawn in one call; more at once are no quicker."""
-
 _STEP = 4  # pixels to which a region is rounded, so that avatars share compiled networks
 
 _Map = NDArray[np.float16]
+_T = TypeVar("_T")
 
 
 class OpenVinoMouth:
     """Runs the mouth in a folder (engine.mouth.sheet); features are float16 arrays (h, w, C).
 
-    A call works in the thread that makes it, and in no other; as many as there are callers work at once.
+    A call works in the thread that makes it, and in no other; `threads` of them at once, others wait. Faces
+    are drawn one after the other: a batch costs as much, for it must be gathered and leaves the cache, and so
+    no picture depends on who else is drawn.
     """
 
     name = "openvino"
@@ -44,7 +45,7 @@ class OpenVinoMouth:
         cache: Path | None = None,
         precision: str | None = None,
     ) -> None:
-        """Load; `threads`: how many callers to be ready for, None: as many as there are cores; `cache`: a
+        """Load; `threads`: how many callers may work at once, None: as many as there are cores; `cache`: a
         folder for compiled networks.
 
         `precision` "f32" or "bf16", None: bf16 where the processor computes in it. Raises AvatarError when a
@@ -59,7 +60,8 @@ class OpenVinoMouth:
         self._networks = networks
         self._region = region
         self._known = known
-        self._decoders: dict[int, _Decoder] = {}
+        self._decoders: _Pool[_Decoder] | None = None
+        self._names = networks.sheet.map_names
         self._lock = threading.Lock()
         known[region] = self
 
@@ -90,19 +92,18 @@ class OpenVinoMouth:
         Ready to draw when it is returned. The same region gives the same mouth.
         """
         region = region.rounded(_STEP, self.size)
-        if not self._networks.can_draw(region):
+        if self._networks.boxes(region) is None:
             region = Region.whole(self.size)
         mouth = self._known.get(region)
         if mouth is None:
             mouth = OpenVinoMouth.__new__(OpenVinoMouth)
             mouth._set(self._networks, region, self._known)
-        for batch in BATCHES:
-            mouth._decoder(batch)
+        mouth._ready()
         return mouth
 
     def encode(self, faces: Picture) -> list[Features]:
         """The features of idle faces, RGB uint8 (n, S, S, 3)."""
-        boxes = self._networks.boxes(self._region)
+        boxes = self._networks.boxes(self._region) or {}
         return [
             tuple(
                 np.copy(map_[boxes[name].rows, boxes[name].columns] if name in boxes else map_)
@@ -112,30 +113,22 @@ class OpenVinoMouth:
         ]
 
     def decode(self, mels: Mel, features: Sequence[Features]) -> Picture:
-        """Faces that speak: mel windows float32 (n, 80, 16) on n faces -> RGB uint8 (n, S, S, 3).
-
-        A face's picture may differ by single levels with the number of those drawn with it.
-        """
+        """Faces that speak: mel windows float32 (n, 80, 16) on n faces -> RGB uint8 (n, S, S, 3)."""
         if len(mels) != len(features):
             raise ValueError(f"{len(mels)} mel windows for {len(features)} faces")
         pictures = np.zeros((len(mels), self.size, self.size, 3), np.uint8)
-        start = 0
-        while start < len(mels):
-            batch = next(size for size in BATCHES if size <= len(mels) - start)
-            part = slice(start, start + batch)
-            drawn = pictures[part, self._region.rows, self._region.columns]
-            self._decoder(batch).draw(mels[part], features[part], drawn)
-            start += batch
+        drawn = pictures[:, self._region.rows, self._region.columns]
+        with self._ready().lent() as worker:
+            for mel, maps, picture in zip(mels, features, drawn, strict=True):
+                worker.draw(mel, dict(zip(self._names, maps, strict=True)), picture)
         return pictures
 
-    def _decoder(self, batch: int) -> "_Decoder":
-        decoder = self._decoders.get(batch)
-        if decoder is None:
+    def _ready(self) -> "_Pool[_Decoder]":
+        if self._decoders is None:
             with self._lock:
-                if batch not in self._decoders:
-                    self._decoders[batch] = self._networks.decoder(batch, self._region)
-                decoder = self._decoders[batch]
-        return decoder
+                if self._decoders is None:
+                    self._decoders = self._networks.decoders(self._region)
+        return self._decoders
 
 
 class _Networks:
@@ -147,93 +140,84 @@ class _Networks:
         if cache is not None:
             self._core.set_property({"CACHE_DIR": str(cache)})
         self.precision = precision or ("bf16" if has_bf16(self._core) else "f32")
+        # One stream of one thread works in the thread that calls; two callers at once would wait for each
+        # other, so each has a compiled network of its own.
         self._settings: dict[str, object] = {
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": 1,
             "INFERENCE_PRECISION_HINT": self.precision,
         }
+        self._threads = threads
         encoder, self._read = _read(self._core, folder, self.sheet)
-        names = self.sheet.map_names
-        self._encoder = self._compiled(channels_last(encoder, names))
-        self._encoding = _Requests(self._encoder)
-        self._boxes: dict[Region, dict[str, Region] | None] = {Region.whole(self.sheet.size): {}}
+        encoder = channels_last(encoder, self.sheet.map_names)
+        self._encoders = _Pool([self._request(encoder) for _ in range(threads)])
+        self._boxes: dict[Region, dict[str, Region] | None] = {}
 
     def encode(self, face: Picture) -> dict[str, _Map]:
         """The maps of one face (S, S, 3), whole."""
-        with self._encoding.one() as request:
+        with self._encoders.lent() as request:
             request.set_input_tensor(ov.Tensor(np.array(face[None])))
             request.infer()
             return {name: np.copy(request.get_tensor(name).data[0]) for name in self.sheet.map_names}
 
-    def can_draw(self, region: Region) -> bool:
-        """Whether the decoder's graph is understood well enough to draw `region` alone."""
+    def boxes(self, region: Region) -> dict[str, Region] | None:
+        """Which part of each map is needed to draw `region`, where not all of it is, and "picture": what is
+        drawn; None where the decoder's graph is not understood.
+        """
         if region not in self._boxes:
-            self._boxes[region] = restrict(self._shaped(1), region)
-        return self._boxes[region] is not None
+            self._boxes[region] = restrict(self._shaped(), region)
+        return self._boxes[region]
 
-    def boxes(self, region: Region) -> dict[str, Region]:
-        """Which part of each map a decoder of `region` reads, and of the picture it draws, where not all."""
-        return self._boxes[region] or {}
-
-    def decoder(self, batch: int, region: Region) -> "_Decoder":
-        """Compile the decoder for so many faces at once."""
-        network = self._shaped(batch)
-        if region != Region.whole(self.sheet.size):
-            restrict(network, region)
+    def decoders(self, region: Region) -> "_Pool[_Decoder]":
+        """Compile the decoder of a region for each thread."""
+        network = self._shaped()
+        boxes = restrict(network, region) or {}
         flatten_tail(network)
-        compiled = self._compiled(channels_last(network, self.sheet.map_names))
-        drawn = self.boxes(region).get("picture", region)
-        return _Decoder(compiled, self.sheet.map_names, batch, region.within(drawn))
+        network = channels_last(network, self.sheet.map_names)
+        part = region.within(boxes.get("picture", Region.whole(self.sheet.size)))
+        return _Pool(_Decoder(self._request(network), part) for _ in range(self._threads))
 
-    def _shaped(self, batch: int) -> ov.Model:
+    def _shaped(self) -> ov.Model:
         decoder = self._read.clone()
-        decoder.reshape(_decoder_shapes(self.sheet, batch))
+        decoder.reshape(_decoder_shapes(self.sheet))
         return decoder
 
-    def _compiled(self, network: ov.Model) -> ov.CompiledModel:
-        return self._core.compile_model(network, "CPU", self._settings)
+    def _request(self, network: ov.Model) -> ov.InferRequest:
+        return self._core.compile_model(network, "CPU", self._settings).create_infer_request()
 
 
-class _Requests:
-    """Requests of a compiled network, one for each caller of the moment."""
+class _Pool(Generic[_T]):
+    """Things of which each is one caller's at a time; further callers wait."""
 
-    def __init__(self, network: ov.CompiledModel) -> None:
-        self._network = network
-        self._idle: LifoQueue[ov.InferRequest] = LifoQueue()
+    def __init__(self, things: Iterable[_T]) -> None:
+        self._idle: LifoQueue[_T] = LifoQueue()
+        for thing in things:
+            self._idle.put(thing)
 
     @contextmanager
-    def one(self) -> Iterator[ov.InferRequest]:
-        """A request for this thread alone."""
+    def lent(self) -> Iterator[_T]:
+        """One of them, for this thread alone."""
+        thing = self._idle.get()
         try:
-            request = self._idle.get_nowait()
-        except Empty:
-            request = self._network.create_infer_request()
-        try:
-            yield request
+            yield thing
         finally:
-            self._idle.put(request)
+            self._idle.put(thing)
 
 
 class _Decoder:
-    """A decoder compiled for a number of faces; `part` is what is wanted of the pictures that it draws."""
+    """A decoder for one caller; `part` is what is wanted of the pictures that it draws."""
 
-    def __init__(self, network: ov.CompiledModel, names: Sequence[str], batch: int, part: Region) -> None:
-        self._requests = _Requests(network)
-        self._names = names
-        self._batch = batch
+    def __init__(self, request: ov.InferRequest, part: Region) -> None:
+        self._request = request
         self._part = part
 
-    def draw(self, mels: Mel, features: Sequence[Features], pictures: Picture) -> None:
-        """Draw `batch` faces into `pictures` (batch, h, w, 3)."""
-        with self._requests.one() as request:
-            request.get_tensor("mel").data[:] = mels
-            for name, maps in zip(self._names, zip(*features, strict=True), strict=True):
-                if self._batch == 1:
-                    request.set_tensor(name, _shared(maps[0]))
-                else:
-                    np.stack(maps, out=request.get_tensor(name).data)
-            request.infer()
-            pictures[:] = request.get_output_tensor().data[:, self._part.rows, self._part.columns]
+    def draw(self, mel: Mel, maps: dict[str, _Map], picture: Picture) -> None:
+        """Draw a face into `picture` (h, w, 3)."""
+        self._request.get_tensor("mel").data[0] = mel
+        for name, map_ in maps.items():
+            self._request.set_tensor(name, _shared(map_))
+        self._request.infer()
+        picture[:] = self._request.get_output_tensor().data[0, self._part.rows, self._part.columns]
 
 
 def has_bf16(core: ov.Core | None = None) -> bool:
@@ -246,14 +230,14 @@ def _shared(map_: _Map) -> ov.Tensor:
     return ov.Tensor(map_[None], shared_memory=map_.flags.writeable)
 
 
-def _decoder_shapes(sheet: MouthSheet, batch: int) -> dict[str, list[int]]:
+def _decoder_shapes(sheet: MouthSheet) -> dict[str, list[int]]:
     maps = zip(sheet.map_names, sheet.maps, strict=True)
-    return {"mel": [batch, MEL_BANDS, WINDOW_COLUMNS], **{name: [batch, *shape] for name, shape in maps}}
+    return {"mel": [1, MEL_BANDS, WINDOW_COLUMNS], **{name: [1, *shape] for name, shape in maps}}
 
 
 def _read(core: ov.Core, folder: Path, sheet: MouthSheet) -> tuple[ov.Model, ov.Model]:
     """The encoder for a single face, and the decoder."""
-    shapes = _decoder_shapes(sheet, 1)
+    shapes = _decoder_shapes(sheet)
     face = [1, sheet.size, sheet.size, 3]
     try:
         encoder = core.read_model(str(folder / FACE_ENCODER))
