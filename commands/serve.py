@@ -38,7 +38,6 @@ def serve(
     replica_gpus: Annotated[float, typer.Option(help="GPUs of a replica; 0.25 for a quarter.", min=0)] = 0.0,
 ) -> None:
     """Serve presenters to browsers: console at /, player at /player."""
-    from streaming.cluster import serve_on_ray
     from streaming.config_file import load_settings, parse_pairs
     from streaming.connections import Certificate
     from streaming.logs import set_up
@@ -56,6 +55,8 @@ def serve(
         if ray or ray_address:
             if certificate:
                 raise KouboError("A cluster speaks HTTP; let the proxy in front of it hold the certificate.")
+            from streaming.cluster import serve_on_ray
+
             plan = _plan(replicas, sessions_per_replica, replica_cpus, replica_gpus)
             serve_on_ray(settings, plan, ray_address, tell)
             return

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,14 @@ class DirectoryActor:
 class StageActor:
     """The deployment that holds sessions: one `Replica`, and what Serve wants to know of it."""
 
-    async def __init__(self, settings: Settings, plan: Plan, directory: Any) -> None:
-        from ray.util import get_node_ip_address
-
+    async def __init__(self, settings: Settings, plan: Plan, directory: Any) -> None:  # type: ignore[misc]
+        """Serve awaits it, and sends nothing before."""
+        util: Any = import_module("ray.util")
         set_up(settings.log_format, settings.log_level)
         self._directory = directory
         self._waiting = 0
         self._ending = False
-        self._replica = Replica(new_name(), settings, plan, get_node_ip_address())
+        self._replica = Replica(new_name(), settings, plan, util.get_node_ip_address())
         await self._replica.until_ready()
         self._saying = asyncio.create_task(self._say(), name="directory")
 
@@ -223,10 +224,11 @@ class Cluster:
 
     def close(self, hurry: threading.Event) -> None:
         """Take no new sessions, wait for those that run up to `drain_s` or until `hurry`, then end it all."""
-        import ray
+        from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
 
         serve = _ray_serve()
+        ray: Any = import_module("ray")
         try:
             _directory().begin.remote("drain").result(timeout_s=_ASK_S)
             until = time.monotonic() + self.drain_s
@@ -237,7 +239,7 @@ class Cluster:
             until = time.monotonic() + _END_S
             while time.monotonic() < until and self.sessions():
                 time.sleep(_LOOK_S)
-        except (ray.exceptions.RayError, RayServeException, TimeoutError):
+        except (RayError, RayServeException, TimeoutError):
             pass  # nothing of it answers: all that is left is to take it down
         serve.delete(APPLICATION)
         if self.started_ray:
@@ -251,20 +253,19 @@ def deploy(settings: Settings, plan: Plan, address: str | None = None, *, every_
     `every_node`: Serve's proxies listen on each machine, else on the head alone. Raises MissingToolError
     without Ray, KouboError when Ray cannot be joined or the deployment fails.
     """
+    if Keys(settings).open and not is_loopback(settings.host):
+        raise KouboError(
+            f"Listening on {settings.host} lets everybody in; "
+            "set KOUBO_OPERATE_TOKENS, or listen on 127.0.0.1."
+        )
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:
         # Ray reads this when it is imported: a cluster of one machine stays on its loopback.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     serve = _ray_serve()
-    import ray
-
+    ray: Any = import_module("ray")
     app = application(settings, plan)
-    if Keys(settings).open and not is_loopback(settings.host):
-        raise KouboError(
-            f"Listening on {settings.host} lets everybody in; "
-            "set KOUBO_OPERATE_TOKENS, or listen on 127.0.0.1."
-        )
     started = not ray.is_initialized()
     if started:
         here = {} if address else {"include_dashboard": False}

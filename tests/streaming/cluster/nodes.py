@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import httpx
@@ -20,10 +21,8 @@ TICK = 3600
 @contextmanager
 def ray_nodes(count: int, cpus: float = 1) -> Iterator[Any]:
     """A `ray.cluster_utils.Cluster`; its head, which nobody kills, has the resource `front`."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster()
+    ray: Any = import_module("ray")
+    nodes = import_module("ray.cluster_utils").Cluster()
     common = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 80 << 20}
     try:
         nodes.add_node(resources={"front": 10}, node_ip_address="127.0.0.2", **common)

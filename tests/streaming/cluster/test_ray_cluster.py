@@ -1,6 +1,10 @@
 """A real Ray cluster of three nodes on this machine: a lost node, growth, and drain before scale-down."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -130,7 +134,9 @@ async def test_a_lost_node_costs_only_its_sessions(
             last = max(viewer.counted.last_s for viewer in lost)
             tell(f"told {1000 * (closed - last):.0f} ms after the last packet of the lost sessions")
             assert (code, "open a new session" in reason) == (GONE_CODE, True)
+            asked = time.monotonic()
             answer = await http.get(f"/v1/sessions/{lost[0].session['id']}")
+            tell(f"410 within {1000 * (time.monotonic() - asked):.0f} ms")
             assert answer.status_code == 410
             assert answer.headers["content-type"] == "application/problem+json"
             again = [await open_session(http) for _ in range(2)]
@@ -207,3 +213,29 @@ async def test_it_grows_with_sessions_and_drains_before_it_shrinks(
     finally:
         await asyncio.gather(*(viewer.close() for viewer in viewers))
         await asyncio.to_thread(cluster.close, threading.Event())
+
+
+def test_the_command_starts_ray_says_where_it_is_and_ends(
+    settings: Settings, tell: Callable[[str], None]
+) -> None:
+    command = [sys.executable, "-m", "koubo", "serve", "--ray", "--port", str(settings.port)]
+    command += ["--sessions-per-replica", "1", "--replica-cpus", "0.5"]
+    told = {"KOUBO_DEFAULT_AVATAR": "fake", "KOUBO_DRAIN_S": "30"}
+    root = Path(__file__).resolve().parents[3]
+    with subprocess.Popen(
+        command, env=os.environ | told, cwd=root, stderr=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        try:
+            assert any(f"Koubo is at http://127.0.0.1:{settings.port}" in line for line in lines)
+            with httpx.Client(base_url=f"http://127.0.0.1:{settings.port}", trust_env=False) as http:
+                session = http.post("/v1/sessions").json()["id"]
+                process.send_signal(signal.SIGTERM)
+                assert any("Waiting up to 30 s" in line for line in lines)
+                assert http.get(f"/v1/sessions/{session}").status_code == 200
+            # A session that nobody watches is not waited for; the rest of the time is Ray's own end.
+            process.stderr.close()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
