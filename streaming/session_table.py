@@ -6,6 +6,7 @@ from collections import Counter
 
 from streaming.drawing import MouthRoom
 from streaming.errors import Busy, NotFound
+from streaming.pacing import PHASES
 from streaming.sessions import Session, Stage
 
 logger = logging.getLogger(__name__)
@@ -67,12 +68,17 @@ class SessionTable:
             part = await self._stage.cast.enter(avatar)
         finally:
             self._entering -= 1
-        session = Session(part, self._stage, self._room)
+        session = Session(part, self._stage, self._room, self._phase())
         life = asyncio.create_task(session.run(), name=f"session-{session.id}")
         self._sessions[session.id] = session
         self._lives[session.id] = life
         life.add_done_callback(lambda task: self._ended(session.id, task))
         return session
+
+    def _phase(self) -> int:
+        """The phase that the fewest sessions have."""
+        taken = Counter(session.phase for session in self._sessions.values())
+        return min(range(PHASES), key=taken.__getitem__)
 
     def get(self, session_id: str) -> Session:
         """A session by id. Raises NotFound."""

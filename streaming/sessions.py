@@ -63,7 +63,7 @@ class Stage:
 class Session:
     """One presenter with its microphone, its texts and its viewers. `run` is its whole life."""
 
-    def __init__(self, part: Part, stage: Stage, room: MouthRoom) -> None:
+    def __init__(self, part: Part, stage: Stage, room: MouthRoom, phase: int = 0) -> None:
         self.id = f"{stage.name}{secrets.token_urlsafe(12)}"
         self.figures = TickFigures()
         self.viewers: dict[str, Viewer] = {}
@@ -83,6 +83,8 @@ class Session:
         self.speaking = False
         self._settings = stage.settings
         self._room = room
+        self.phase = phase
+        """Which of the moments of `streaming.pacing.on_grid` its ticks are due at."""
         self._metrics = stage.metrics
         self._presenter = part.presenter
         self._label = label_style(stage.settings)
@@ -263,7 +265,7 @@ class Session:
             await self.encoders.close()
 
     async def _pace(self) -> None:
-        pacer = Pacer(on_grid(self._clock()))
+        pacer = Pacer(on_grid(self._clock(), self.phase))
         self._room.enter(self)
         while not self._abandoned():
             slot, due = pacer.slot, pacer.due

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from streaming.mailbox import Closed, Mailbox
-from streaming.pacing import PATIENCE_TICKS, Pacer, TickFigures, on_grid, percentiles
+from streaming.pacing import PATIENCE_TICKS, PHASES, Pacer, TickFigures, on_grid, percentiles
 
 
 def test_eight_hours_of_uneven_ticks_do_not_drift() -> None:
@@ -93,6 +93,13 @@ def test_all_sessions_tick_at_the_same_moments() -> None:
     assert all(moment == int(moment) for moment in moments)
     assert all(0 <= start - 1000.0 - 0.007 * number < 0.0401 for number, start in enumerate(starts))
     assert on_grid(8.0) == 8.0
+
+
+def test_phases_lie_evenly_between() -> None:
+    assert PHASES == 2
+    assert on_grid(8.0, 1) == pytest.approx(8.02)
+    assert on_grid(8.02, 1) == pytest.approx(8.02)
+    assert on_grid(8.021, 1) == pytest.approx(8.06)
 
 
 def test_pictures_and_repeated_mouths_are_counted() -> None:

@@ -97,6 +97,14 @@ async def test_a_session_that_nobody_watches_encodes_nothing(table: SessionTable
     assert table.encoders == {}
 
 
+async def test_sessions_spread_over_the_phases_of_a_tick(table: SessionTable) -> None:
+    sessions = [await table.create(None) for _ in range(3)]
+    assert [session.phase for session in sessions] == [0, 1, 0]
+    await table.end(sessions[0].id)
+    await table.end(sessions[2].id)
+    assert (await table.create(None)).phase == 0
+
+
 async def test_open_encoders_are_counted_over_all_sessions(
     watched: tuple[Session, Spectator], table: SessionTable
 ) -> None:
