@@ -16,7 +16,7 @@ from engine.anchor.package import Avatar
 from engine.mouth.features import AnchorFeatures
 from engine.mouth.request import MouthRequest
 from engine.mouth.runtime import MouthRuntime
-from engine.picture.paste import Paster, Place
+from engine.picture.paste import Paster
 from engine.picture.yuv import Frame
 from engine.speech.audio import SAMPLE_RATE, Samples, to_pcm16
 from engine.speech.buffer import SpeechBuffer
@@ -75,11 +75,10 @@ class _Hand:
     def paste(self, role: "_Role", frame: int, patch: Picture | None, strength: float) -> Frame:
         """An anchor frame with its mouth, with the last one when there is no patch, as it is without any."""
         self._last = self._last if patch is None else patch
-        avatar, card = role.avatar, role.avatar.card
+        anchor = role.avatar.frame(frame)
         if self._last is None:
-            return avatar.frame(frame)
-        place = Place(card.crops[frame], avatar.mask(frame), avatar.face(frame), card.mouth_box)
-        return self._paster.paste(avatar.frame(frame), self._last, place, strength)
+            return anchor
+        return self._paster.paste(anchor, self._last, role.avatar.place(frame), strength)
 
 
 @dataclass(frozen=True, slots=True)

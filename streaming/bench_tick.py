@@ -64,7 +64,9 @@ PROBES = (
     Probe("paste/steady", "engine.picture.steady", "Steady.settle"),
     Probe("paste/change", "engine.picture.paste", "_changed"),
     Probe("paste/detail", "engine.picture.detail", "DetailCarrier.carry"),
-    Probe("paste/fill", "engine.picture.paste", "_Part.fill"),
+    Probe("paste/detail/flow", "engine.picture.detail", "DetailCarrier._find"),
+    Probe("paste/fill luma", "engine.picture.paste", "_fill"),
+    Probe("paste/fill chroma", "engine.picture.paste", "_fill_chroma"),
     Probe("label", "streaming.bench_tick", "labelled"),
 )
 """All but the mouth and the encoders, whose classes depend on what is installed."""

@@ -24,12 +24,14 @@ from engine.errors import AvatarError
 from engine.mouth.region import Region
 from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET, read_sheet
 from engine.picture.paste import patch_region
+from engine.picture.place import Place
 from engine.picture.yuv import Frame, to_rgb
 
 Where = Literal["shipped", "yours", "KOUBO_AVATARS", "elsewhere"]
 
 MASK = "mask.png"
 _MASKS = 512  # of an avatar kept at once, 19 MB of 192 pixels square
+_PLACES_BYTES = 64 << 20  # of an avatar: 900 frames of 192 pixels square
 MOUTH = "mouth"
 MOUTH_FILES = (FACE_ENCODER, MOUTH_DECODER, MOUTH_SHEET)
 
@@ -69,6 +71,8 @@ class Avatar:
         self._frames = pictures.frames
         self._faces = dict(pictures.faces)
         self._masks: dict[int, Picture] = {}
+        self._places: dict[int, Place] = {}
+        self._places_bytes = 0
         self._lock = threading.Lock()
 
     @classmethod
@@ -141,6 +145,22 @@ class Avatar:
                 if len(self._masks) > _MASKS:
                     del self._masks[next(iter(self._masks))]
         return held.astype(np.float32) / np.float32(255)
+
+    def place(self, index: int) -> Place:
+        """Where the mouth is pasted in frame `index`, and what that takes; made once, when first asked for.
+
+        As many are kept as fit into 64 MB; the others are made anew each time, some tenths of a millisecond.
+        """
+        place = self._places.get(index)
+        if place is None:
+            # Two threads may both do it: they make the same.
+            box = self.card.mouth_box
+            place = Place(self.card.crops[index], self.mask(index), self.face(index), box)
+            with self._lock:
+                if self._places_bytes + place.nbytes <= _PLACES_BYTES:
+                    self._places_bytes += place.nbytes if index not in self._places else 0
+                    self._places[index] = place
+        return place
 
     @cached_property
     def paste_region(self) -> Region:

@@ -5,6 +5,7 @@ it lies; the part itself is then taken from the anchor's picture, moved there. O
 show, the inside of the mouth and the like, remains as drawn.
 """
 
+import threading
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +15,7 @@ from engine.anchor.crop import Mask
 from engine.picture.colour import Box, bound_chroma
 from engine.picture.yuv import NEUTRAL, Levels, Plane
 
-_FLOW_SMOOTH = 2.5  # Gaussian sigma of the motion, pixels of the patch
+_SEARCHES = 16  # of a thread, about 1 MB each
 _LIGHT = 1.5  # Gaussian sigma above which the drawn picture decides: where light and shade lie
 _COARSE = 5.0  # Gaussian sigma of what is light alone; between both, drawn and moved picture must agree
 _MISS = (4.0, 12.0)  # levels of difference there at which the anchor begins to fail, and fails wholly
@@ -40,69 +41,109 @@ class Carried:
     rest: Levels
 
 
-class DetailCarrier:
-    """Finds how the parts of one session's face move. Not to be shared between threads."""
+class _Motions(threading.local):
+    """The searches for motion of one thread, by the size of the pictures: one that is given another size
+    makes all its planes anew, which costs as much as the search. Else they remember nothing.
+    """
 
     def __init__(self) -> None:
-        self._motion = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_ULTRAFAST)
+        self._searches: dict[tuple[int, ...], cv2.DISOpticalFlow] = {}
+
+    def of(self, shape: tuple[int, ...]) -> cv2.DISOpticalFlow:
+        """For pictures (h, w)."""
+        search = self._searches.get(shape)
+        if search is None:
+            if len(self._searches) == _SEARCHES:
+                del self._searches[next(iter(self._searches))]
+            search = self._searches[shape] = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_ULTRAFAST)
+        return search
+
+
+_motions = _Motions()
+
+
+class DetailCarrier:
+    """Finds how the parts of a face move. Safe to share between threads."""
 
     def carry(self, drawn: Levels, idle: Levels, changed: Mask, lips: Box) -> Carried:
         """`changed` (h, w) in [0, 1] is 0 where speech changes nothing; `lips` where they are when closed, in
         pixels.
         """
-        size = changed.shape[::-1]
-        still = np.zeros((*changed.shape, 2), np.float32)
-        found = self._motion.calc(_bytes(drawn.luma), _bytes(idle.luma), still)
-        flow = (
-            cv2.GaussianBlur(_halved(np.asarray(found, np.float32)) / 2, (0, 0), _FLOW_SMOOTH / 2)
-            * changed[::2, ::2, None]
-        )
-        whole = np.asarray(cv2.resize(flow * 2, size, interpolation=cv2.INTER_LINEAR), np.float32)
-        moved = Levels(_moved(idle.luma, whole), _moved(idle.chroma, flow))
-        light = np.asarray(cv2.GaussianBlur(drawn.luma - moved.luma, (0, 0), _LIGHT), np.float32)
+        flow = self._find(drawn.luma, idle.luma)
+        flow *= _pairs(cv2.resize(changed, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_NEAREST))
+        moved = _moved(idle, flow)
+        light = cv2.GaussianBlur(drawn.luma - moved.luma, (9, 9), _LIGHT)
         share = _agreement(light)
         own = _sharpened(drawn.luma, moved.luma, share)
+        own -= NEUTRAL
+        light -= own
+        light *= share
+        light += own
         colours = bound_chroma(drawn.chroma, moved.chroma, lips)
-        tone = np.clip(cv2.blur(colours - moved.chroma, (3, 3)), -_TONE, _TONE)
-        half = _halved(share)[..., None]
-        own, colours = own - NEUTRAL, colours - NEUTRAL
-        return Carried(flow, share, Levels(own + share * (light - own), colours + half * (tone - colours)))
+        tone = cv2.blur(colours - moved.chroma, (3, 3))
+        np.clip(tone, -_TONE, _TONE, out=tone)
+        colours -= NEUTRAL
+        tone -= colours
+        tone *= _pairs(_halved(share))
+        tone += colours
+        return Carried(flow, share, Levels(np.asarray(light, np.float32), np.asarray(tone, np.float32)))
+
+    def _find(self, drawn: Plane, idle: Plane) -> Plane:
+        """(h / 2, w / 2, 2), in its own pixels: from each to where the idle picture shows the same part."""
+        one, other = (cv2.add(luma, 0, dtype=cv2.CV_8U) for luma in (drawn, idle))
+        found = _motions.of(one.shape).calc(one, other, None)  # type: ignore[call-overload]
+        # Two boxes of 3 are nearly a Gaussian of 1.2, at a third of its cost.
+        half = cv2.blur(cv2.blur(_halved(found), (3, 3)), (3, 3))
+        half *= 0.5
+        return np.asarray(half, np.float32)
 
 
 def _halved(plane: Plane) -> Plane:
     return np.asarray(cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _bytes(luma: Plane) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.asarray(cv2.convertScaleAbs(np.maximum(luma, 0)), np.uint8)
+def _pairs(plane: cv2.typing.MatLike) -> Plane:
+    """(h, w) for both of two interleaved planes."""
+    return np.asarray(cv2.merge((plane, plane)), np.float32)
 
 
-def _moved(values: Plane, flow: Plane) -> Plane:
-    """Each pixel's value from where the flow points."""
-    where = flow.copy()
-    where[..., 0] += np.arange(flow.shape[1], dtype=np.float32)
-    where[..., 1] += np.arange(flow.shape[0], dtype=np.float32)[:, None]
-    x, y = (np.ascontiguousarray(where[..., axis]) for axis in (0, 1))
-    moved = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.float32)
+def _moved(idle: Levels, flow: Plane) -> Levels:
+    """Each pixel's value from where the flow, in pixels of chroma, points."""
+    size = idle.luma.shape[::-1]
+    right, down = (
+        2 * cv2.resize(np.ascontiguousarray(flow[..., axis]), size, interpolation=cv2.INTER_LINEAR)
+        for axis in (0, 1)
+    )
+    how = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
+    luma = cv2.remap(idle.luma, right, down, how, borderMode=cv2.BORDER_REPLICATE)
+    chroma = cv2.remap(idle.chroma, flow, None, how, borderMode=cv2.BORDER_REPLICATE)
+    return Levels(np.asarray(luma, np.float32), np.asarray(chroma, np.float32))
 
 
-def _agreement(apart: Plane) -> Mask:
+def _agreement(apart: cv2.typing.MatLike) -> Mask:
     """1 where drawn and moved picture show the same structure, 0 where not."""
-    coarse = cv2.GaussianBlur(_halved(apart), (0, 0), _COARSE / 2)
-    coarse = cv2.resize(coarse, apart.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    miss = cv2.blur(cv2.dilate(np.abs(apart - coarse), _NEAR), (5, 5))
+    coarse = cv2.GaussianBlur(_halved(np.asarray(apart, np.float32)), (0, 0), _COARSE / 2)
+    coarse = cv2.resize(coarse, apart.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    miss = cv2.blur(cv2.dilate(cv2.absdiff(apart, coarse), _NEAR), (5, 5))
     low, high = _MISS
-    fails = np.clip((miss - low) / (high - low), 0, 1)
-    return np.asarray(1 - cv2.GaussianBlur(fails, (0, 0), 1.5), np.float32)
+    miss -= low
+    miss *= -1 / (high - low)
+    miss += 1
+    return np.asarray(cv2.GaussianBlur(cv2.min(cv2.max(miss, 0.0), 1.0), (9, 9), 1.5), np.float32)
 
 
 def _sharpened(drawn: Plane, moved: Plane, share: Mask) -> Plane:
     """The drawn picture with edges as strong as the anchor's: by as much as it is softer where both agree."""
-    edges = drawn - cv2.GaussianBlur(drawn, (0, 0), _EDGE)
-    true = moved - cv2.GaussianBlur(moved, (0, 0), _EDGE)
-    same = share * share
-    softer = np.sqrt(float(np.vdot(same, true * true)) / max(float(np.vdot(same, edges * edges)), 1e-3))
-    gain = np.float32(np.clip(softer - 1 + _INSIDE, 0, _MAX_SHARPEN))
-    low, high = cv2.erode(drawn, _NEAR) - _HALO, cv2.dilate(drawn, _NEAR) + _HALO
-    return np.clip(drawn + gain * edges, low, high)
+    edges, true = (one - cv2.GaussianBlur(one, (7, 7), _EDGE) for one in (drawn, moved))
+    softer = np.sqrt(_energy(true, share) / max(_energy(edges, share), 1e-3))
+    low, high = cv2.erode(drawn, _NEAR), cv2.dilate(drawn, _NEAR)
+    low -= _HALO
+    high += _HALO
+    edges *= np.float32(np.clip(softer - 1 + _INSIDE, 0, _MAX_SHARPEN))
+    edges += drawn
+    return np.asarray(cv2.min(cv2.max(edges, low), high), np.float32)
+
+
+def _energy(edges: Plane, share: Mask) -> float:
+    weighted = edges * share
+    return float(np.vdot(weighted, weighted))

@@ -7,7 +7,8 @@ from engine.picture.yuv import Levels, Plane
 
 _FOLLOW = 0.35  # share of a difference without motion that a tick takes over
 _MOTION = (2.0, 7.0)  # levels of difference that begin to count as motion, and that count fully
-_SPREAD = 5  # pixels around a moving one that move with it
+_SPREAD = 3  # pixels of chroma around a moving one that move with it
+_NEAR = np.ones((3, 3), np.uint8)
 
 
 class Steady:
@@ -30,14 +31,26 @@ class Steady:
             shift = rows.start - self._last[0].start, columns.start - self._last[1].start
             last_luma = _shifted(self._last[2], shift, luma)
             last_chroma = _shifted(self._last[3], (shift[0] // 2, shift[1] // 2), chroma)
-            apart = luma - last_luma
-            moved = cv2.blur(cv2.dilate(np.abs(apart), np.ones((3, 3), np.uint8)), (_SPREAD, _SPREAD))
-            low, high = _MOTION
-            follow = _FOLLOW + (1 - _FOLLOW) * np.clip((moved - low) / (high - low), 0, 1)
-            luma = last_luma + follow * apart
-            chroma = last_chroma + follow[::2, ::2, None] * (chroma - last_chroma)
+            luma -= last_luma
+            follow = _follow(luma)
+            luma *= cv2.resize(follow, luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            luma += last_luma
+            chroma -= last_chroma
+            chroma *= cv2.merge((follow, follow))
+            chroma += last_chroma
         self._last = rows, columns, luma, chroma
         return Levels(idle.luma + luma, idle.chroma + chroma)
+
+
+def _follow(apart: Plane) -> Plane:
+    """(h / 2, w / 2): how much of the difference from the last picture is taken over, from `_FOLLOW` to 1."""
+    half = cv2.resize(np.abs(apart), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    moved = cv2.blur(cv2.dilate(half, _NEAR), (_SPREAD, _SPREAD))
+    low, high = _MOTION
+    rise = (1 - _FOLLOW) / (high - low)
+    moved *= rise
+    moved += _FOLLOW - low * rise
+    return np.asarray(cv2.min(cv2.max(moved, _FOLLOW), 1.0), np.float32)
 
 
 def _shifted(last: Plane, shift: tuple[int, int], now: Plane) -> Plane:

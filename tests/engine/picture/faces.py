@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.anchor.crop import Crop, Mask, Picture, extract
-from engine.picture.paste import Place
+from engine.picture.place import Place
 from engine.picture.yuv import Frame, to_i420, to_rgb
 
 SIDE = 96

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.picture.colour import ColourMatch, bound_chroma
+from engine.picture.colour import ColourMatch, Ring, bound_chroma
 from engine.picture.yuv import Levels
 from tests.engine.picture.faces import SIDE, square_mask
 
@@ -23,7 +23,7 @@ def tinted(idle: Levels, luma: float, blue: float = 0, red: float = 0) -> Levels
 @pytest.mark.parametrize("tint", [(9.0, 0.0, 0.0), (-12.0, 3.0, -5.0), (0.0, -8.0, 8.0)])
 def test_a_wrong_tint_is_taken_away(tint: tuple[float, float, float]) -> None:
     idle = face()
-    matched = ColourMatch().match(tinted(idle, *tint), idle, MASK)
+    matched = ColourMatch().match(tinted(idle, *tint), Ring.of(idle, MASK))
     assert np.abs(matched.luma - idle.luma).max() < 0.6
     assert np.abs(matched.chroma - idle.chroma).max() < 0.3
 
@@ -31,7 +31,7 @@ def test_a_wrong_tint_is_taken_away(tint: tuple[float, float, float]) -> None:
 def test_light_that_differs_from_left_to_right_is_followed() -> None:
     idle = face()
     slope = np.linspace(-5, 5, SIDE, dtype=np.float32)
-    matched = ColourMatch().match(Levels(idle.luma + slope, idle.chroma), idle, MASK)
+    matched = ColourMatch().match(Levels(idle.luma + slope, idle.chroma), Ring.of(idle, MASK))
     assert np.abs(matched.luma - idle.luma)[10:-10, 10:-10].mean() < 0.7
 
 
@@ -39,7 +39,7 @@ def test_the_mouth_itself_keeps_its_colour() -> None:
     idle = face()
     drawn = tinted(idle, 6)
     drawn.luma[40:56, 36:60] = 30
-    matched = ColourMatch().match(drawn, idle, MASK)
+    matched = ColourMatch().match(drawn, Ring.of(idle, MASK))
     assert matched.luma[48, 48] == pytest.approx(24, abs=1)
 
 
@@ -47,13 +47,13 @@ def test_hair_across_the_ring_does_not_count() -> None:
     idle = face()
     drawn = tinted(idle, 5)
     drawn.luma[:, 4:16] -= 70
-    matched = ColourMatch().match(drawn, idle, MASK)
+    matched = ColourMatch().match(drawn, Ring.of(idle, MASK))
     assert np.median(np.abs(matched.luma - idle.luma)) < 1.5
 
 
 def test_no_shift_is_larger_than_the_limit() -> None:
     idle = face()
-    matched = ColourMatch().match(tinted(idle, 60), idle, MASK)
+    matched = ColourMatch().match(tinted(idle, 60), Ring.of(idle, MASK))
     assert float(np.median(matched.luma - idle.luma)) == pytest.approx(44, abs=1)
 
 
@@ -65,7 +65,7 @@ def test_what_is_measured_with_noise_stays_put() -> None:
     for number in range(40):
         drawn = tinted(idle, 5)
         drawn.luma[:40] += -1 if number % 2 else 1
-        shifts.append(float(match.match(drawn, idle, MASK).luma[60, 48] - drawn.luma[60, 48]))
+        shifts.append(float(match.match(drawn, Ring.of(idle, MASK)).luma[60, 48] - drawn.luma[60, 48]))
     assert np.ptp(shifts[10:]) < 0.5
     assert np.mean(shifts[10:]) == pytest.approx(-5, abs=0.3)
 
@@ -74,17 +74,17 @@ def test_new_light_is_followed_at_once() -> None:
     match = ColourMatch()
     idle = face()
     for _ in range(10):
-        match.match(tinted(idle, 1), idle, MASK)
-    matched = match.match(tinted(idle, 11), idle, MASK)
+        match.match(tinted(idle, 1), Ring.of(idle, MASK))
+    matched = match.match(tinted(idle, 11), Ring.of(idle, MASK))
     assert abs(float(np.median(matched.luma - idle.luma))) < 0.7
 
 
 def test_reset_forgets() -> None:
     match = ColourMatch()
     idle = face()
-    match.match(tinted(idle, 5), idle, MASK)
+    match.match(tinted(idle, 5), Ring.of(idle, MASK))
     match.reset()
-    again = match.match(tinted(idle, 4), idle, MASK)
+    again = match.match(tinted(idle, 4), Ring.of(idle, MASK))
     assert abs(float(np.median(again.luma - idle.luma))) < 0.3
 
 
@@ -92,7 +92,7 @@ def test_a_mask_without_a_ring_changes_nothing() -> None:
     idle = face()
     drawn = tinted(idle, 5)
     for mask in (np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32)):
-        np.testing.assert_array_equal(ColourMatch().match(drawn, idle, mask).luma, drawn.luma)
+        np.testing.assert_array_equal(ColourMatch().match(drawn, Ring.of(idle, mask)).luma, drawn.luma)
 
 
 LIPS = (32.0, 40.0, 64.0, 48.0)

@@ -6,7 +6,8 @@ import pytest
 
 from engine.anchor.crop import Crop, face_mask
 from engine.anchor.package import Avatar
-from engine.picture.paste import Paster, Place
+from engine.picture.paste import Paster
+from engine.picture.place import Place
 from engine.picture.yuv import planes, to_i420, to_rgb
 from tests.engine.picture.faces import LIPS, SIDE, place_in, skin, square_mask, talking, with_lips
 from tests.fakes import fake_landmarks
