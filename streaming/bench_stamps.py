@@ -29,7 +29,10 @@ class Stamps:
         self._rate = rate
         self._clock = clock
         self._last: int | None = None
-        self._media = 0
+        self.media = 0
+        """Media time since the first packet, in 1/rate s."""
+        self.longest_step = 0.0
+        """The most that media time went on from one picture or packet of sound to the next, in s."""
         self._least = math.inf
         self._news = asyncio.Event()
 
@@ -41,12 +44,13 @@ class Stamps:
             self._news.set()
         ahead = (packet.timestamp - self._last + _HALF) % (2 * _HALF) - _HALF
         if ahead > 0:
-            self._media += ahead
+            self.media += ahead
+            self.longest_step = max(self.longest_step, ahead / self._rate)
             self._last = packet.timestamp
             self.count += 1
             self._news.set()
             ahead = 0
-        self._least = min(self._least, self._clock() - (self._media + ahead) / self._rate)
+        self._least = min(self._least, self._clock() - (self.media + ahead) / self._rate)
         return False, None
 
     async def until(self, count: int) -> None:

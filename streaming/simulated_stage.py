@@ -66,10 +66,10 @@ class SmallCast(EngineCast):
 
     async def role(self, name: str, canvas: Size) -> Role:
         """As the engine's, small; made once."""
-        role = (await super().enter(name)).role
         if name not in self._small:
-            self._small[name] = replace(role.loaded, avatar=SmallAvatar(role.loaded.avatar, canvas))
-        return replace(role, loaded=self._small[name])
+            loaded = (await super().enter(name)).role.loaded
+            self._small[name] = replace(loaded, avatar=SmallAvatar(loaded.avatar, canvas))
+        return self._role(name, self._small[name])
 
 
 class NoEncoder:

@@ -1,5 +1,6 @@
 """HLS (RFC 8216): a playlist and its segments in a folder of their own, served below /hls."""
 
+import asyncio
 import secrets
 
 from engine.picture.video import KEEP_METADATA
@@ -36,7 +37,7 @@ def open_hls(given: Assignment) -> Outlet:
     async def job(keyframe: bytes, audio_config: bytes) -> Job:
         name = secrets.token_urlsafe(16)
         folder = recordings / FOLDER / name
-        folder.mkdir(parents=True)
+        await asyncio.to_thread(folder.mkdir, parents=True)
         outlet.place = f"/{FOLDER}/{name}/{PLAYLIST}"
         options = _OPTIONS | {"hls_segment_filename": str(folder / "%06d.m4s")}
         return Job(

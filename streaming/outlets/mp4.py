@@ -32,7 +32,7 @@ def open_mp4(given: Assignment) -> Outlet:
     folder = recordings_folder(given)
 
     async def job(keyframe: bytes, audio_config: bytes) -> Job:
-        path = _take(folder, given.name)
+        path = await asyncio.to_thread(_take, folder, given.name)
         outlet.place = path.name
         return Job(
             "mp4",
@@ -48,9 +48,33 @@ def open_mp4(given: Assignment) -> Outlet:
         return OutletError(f"The recording cannot be written ({reason}); check the folder for recordings.")
 
     outlet = MuxedOutlet(given.hub, job, explain, revocable=False)
-    watched = SpaceWatched(outlet, folder, given.settings.recordings_min_free_mb)
+    kept = WithoutEmpty(outlet, folder)
+    watched = SpaceWatched(kept, folder, given.settings.recordings_min_free_mb)
     signer = mp4_signer(given.settings)
     return Signed(watched, folder, signer.sign) if signer else watched
+
+
+class WithoutEmpty:
+    """A recording that leaves no empty file where nothing could be written."""
+
+    def __init__(self, outlet: Outlet, folder: Path) -> None:
+        self._outlet = outlet
+        self._folder = folder
+
+    @property
+    def place(self) -> str | None:
+        """The file's name."""
+        return self._outlet.place
+
+    async def run(self, report: Report) -> None:
+        """One recording; see `Outlet`."""
+        before = self.place
+        try:
+            await self._outlet.run(report)
+        finally:
+            if self.place is not None and self.place != before:
+                # In a thread that nobody waits for: a disk may be dead.
+                asyncio.get_running_loop().run_in_executor(None, _drop_empty, self._folder / self.place)
 
 
 class Signed:
@@ -84,6 +108,14 @@ class Signed:
             await asyncio.to_thread(self._sign, path)
         except KouboError as error:
             logger.warning("%s", error)
+
+
+def _drop_empty(path: Path) -> None:
+    try:
+        if path.stat().st_size == 0:
+            path.unlink()
+    except OSError as error:
+        logger.warning("%s may be left empty (%s)", path, error.strerror)
 
 
 def _take(folder: Path, name: str) -> Path:

@@ -12,6 +12,7 @@ from streaming.encoding.hub import EncodeHub
 from streaming.outlets.base import Report
 from streaming.outlets.errors import OutletError
 from streaming.outlets.packets import PacketQueue, Timeline
+from streaming.outlets.recordings import DISK_FULL
 from streaming.outlets.wire import Job, pack
 
 CONNECT_S = 15.0
@@ -21,6 +22,9 @@ STALL_S = 10.0
 _FIRST_PICTURE_S = 10.0
 _END_S = 2.0
 """For a process to end by itself once its input has ended."""
+
+_GONE_S = 1.0
+"""For a killed one to be gone. One that a dead disk holds goes when the disk comes back; nobody waits."""
 
 _NICENESS = 10
 
@@ -79,7 +83,7 @@ class MuxedOutlet:
         except TimeoutError as error:
             raise self._explain("it did not answer in time") from error
         if "live" not in said:
-            raise self._explain(str(said.get("error", "its process ended")))
+            raise self._fault(said)
 
     async def _feed(self, queue: PacketQueue, process: "MuxingProcess", report: Report) -> None:
         listening = asyncio.ensure_future(self._listen(process, report))
@@ -103,7 +107,12 @@ class MuxedOutlet:
             if "sent" in said:
                 report.sent(int(str(said["sent"])))
             else:
-                return self._explain(str(said.get("error", "its process ended")))
+                return self._fault(said)
+
+    def _fault(self, said: dict[str, object]) -> OutletError:
+        if said.get("full"):
+            return OutletError(DISK_FULL, final=True)
+        return self._explain(str(said.get("error", "its process ended")))
 
 
 async def _first_keyframe(queue: PacketQueue) -> bytes:
@@ -188,9 +197,10 @@ class MuxingProcess:
             self._kill()
             raise
         finally:
-            await self._process.wait()
-            with suppress(BrokenPipeError, ConnectionResetError):
-                await self._stdin.wait_closed()
+            with suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
+                async with asyncio.timeout(_GONE_S):
+                    await self._process.wait()
+                    await self._stdin.wait_closed()
 
     def _kill(self) -> None:
         with suppress(ProcessLookupError):

@@ -10,6 +10,13 @@ from streaming.outlets.errors import OutletError
 
 _LOOK_S = 2.0
 _MIB = 1024 * 1024
+_FLOOR = _MIB // 4
+"""Less than this is a full disk: FFmpeg's playlists go on without a word when a segment cannot be written."""
+
+DISK_FULL = (
+    "The disk is full, so the recording has ended; what was recorded until then plays. "
+    "Make room, then begin another."
+)
 
 
 def recordings_folder(given: Assignment) -> Path:
@@ -27,8 +34,11 @@ def recordings_folder(given: Assignment) -> Path:
 
 
 def require_space(folder: Path, least_free_mb: int) -> None:
-    """Raises OutletError, a final one, when less than this is free."""
-    free_mb = shutil.disk_usage(folder).free // _MIB
+    """Raises OutletError, a final one, when less than this is free, or nothing at all."""
+    free = shutil.disk_usage(folder).free
+    if free < _FLOOR:
+        raise OutletError(DISK_FULL, final=True)
+    free_mb = free // _MIB
     if free_mb < least_free_mb:
         raise OutletError(
             f"The recording stops: only {free_mb} MB are free where recordings are kept, and "

@@ -15,7 +15,6 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.clock import current_datetime
 from aiortc.exceptions import InvalidAccessError, OperationError
 
 from streaming.address_policy import redact
@@ -27,6 +26,7 @@ from streaming.outlets.whip_client import WhipClient
 from streaming.webrtc.ending import close_connection
 from streaming.webrtc.sdp import PARSE_ERRORS
 from streaming.webrtc.sending import hear_receiver
+from streaming.webrtc.steady_clock import steady_datetime
 from streaming.webrtc.tracks import Tracks
 from streaming.webrtc.viewer import MIME_TYPES, agreed_codec
 
@@ -160,7 +160,7 @@ class Publication:
         """Seconds since the receiver last reported; 0 as long as it never has."""
         stats = [stat for sender in self._senders for stat in (await sender.getStats()).values()]
         heard = [stat.timestamp for stat in stats if stat.type == "remote-inbound-rtp"]
-        return float((current_datetime() - max(heard)).total_seconds()) if heard else 0.0
+        return float((steady_datetime() - max(heard)).total_seconds()) if heard else 0.0
 
     async def close(self) -> None:
         """End it; nothing of it is left."""

@@ -2,9 +2,11 @@
 
 FFmpeg holds Python's lock while it connects and while it closes, which would stop the whole server; and what
 is stuck in a dead peer can only be ended with its process. What it tells, on stdout, is a line of JSON each:
-{"live": true} once, {"sent": bytes} about once a second, {"error": sentence} before it gives up.
+{"live": true} once, {"sent": bytes} about once a second, {"error": sentence} before it gives up, with
+"full": true where a disk has no space left.
 """
 
+import errno
 import json
 import os
 import signal
@@ -30,6 +32,7 @@ SINKS: dict[str, Callable[[Job], Sink]] = {
     "udp": open_udp,
     "srt": open_srt,
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TELL_S = 1.0
 _LEAVE_S = 5.0
 
@@ -48,7 +51,8 @@ def main(source: BinaryIO, tell: Callable[[dict[str, object]], None]) -> int:
             tell({"error": str(error)})
             return 1
         except (av.FFmpegError, OSError) as error:
-            tell({"error": _reason(error, [text.strip() for _, _, text in log])})
+            told: dict[str, object] = {"error": _reason(error, [text.strip() for _, _, text in log])}
+            tell(told | ({"full": True} if error.errno in _FULL else {}))
             return 1
     return 0
 

@@ -19,8 +19,11 @@ from streaming.errors import (
 from streaming.settings import IceServer
 from streaming.webrtc.ending import close_connection
 from streaming.webrtc.sdp import MAX_CANDIDATES, PARSE_ERRORS, Fragment, Offer
+from streaming.webrtc.steady_clock import keep_steady
 
 _ENDED = ("failed", "closed")
+
+keep_steady()
 
 
 class Peer(ABC):

@@ -181,7 +181,7 @@ async def test_a_full_disk_ends_a_recording_in_a_sentence(
     recording = await outlets.add(url="mp4:")
     shown = await outlets.until(recording, "live")
     await asyncio.sleep(1)
-    Usage.free = 1000
+    Usage.free = 1 << 19
     shown = await outlets.until(recording, "ended")
     assert "free" in shown["error"]
     assert pictures(tmp_path / "recordings" / shown["place"])
