@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 import openvino.opset13 as ops
 from numpy.typing import NDArray
+from openvino.passes import ConstantFolding, Manager
 
 from engine.mouth.region import Region
 
@@ -39,6 +40,9 @@ def restrict(decoder: ov.Model, region: Region) -> dict[str, Region] | None:
     that was cut and of "picture", which is a little larger than asked for; None, and the decoder as it was,
     where the graph is not understood.
     """
+    folding = Manager()
+    folding.register_pass(ConstantFolding())  # of what only looks at shapes
+    folding.run_passes(decoder)
     try:
         plan = _Plan(decoder, region)
     except _NotUnderstoodError:
@@ -60,6 +64,7 @@ class _Plan:
             self._walk()
             if self._boxes == before:
                 break
+        self._check()
 
     def _walk(self) -> None:
         (result,) = self._decoder.get_results()
@@ -71,6 +76,18 @@ class _Plan:
                 if need is not None:
                     for source, axes, part in self._needs_of(node, output, need):
                         self._ask(source, axes, part, needs)
+
+    def _check(self) -> None:
+        """Refuse squares too small to be cut, and maps that something else reads: a mean would be another."""
+        known = {node.get_instance_id() for node, _ in self._axes}
+        readers = [
+            target.get_node()
+            for node, index in self._axes
+            for target in node.output(index).get_target_inputs()
+        ]
+        known |= {node.get_instance_id() for node in self._decoder.get_results()}
+        if not self._boxes or any(node.get_instance_id() not in known for node in readers):
+            raise _NotUnderstoodError
 
     def _ask(self, source: ov.Output, axes: _Axes, part: Region, needs: dict[_Place, Region]) -> None:
         """Note that `part` of a map is needed."""

@@ -1,6 +1,7 @@
 """The OpenVINO runtime on a tiny mouth that keeps the ONNX contract."""
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from engine.anchor.crop import Picture
 from engine.errors import AvatarError
 from engine.mouth.openvino_runtime import OpenVinoMouth, has_bf16
+from engine.mouth.region import Region
 from engine.speech.mel import Mel
+from tests.conv_mouth import write_conv_mouth
 from tests.tiny_mouth import write_tiny_mouth
 
 SIZE = 48
@@ -132,3 +135,104 @@ def test_other_names_than_the_contract_are_refused(tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "mouth_decoder.onnx"))
     with pytest.raises(AvatarError, match="damaged"):
         OpenVinoMouth(tmp_path)
+
+
+REGION = Region(20, 40, 92, 84)
+WIDE = 128
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> OpenVinoMouth:
+    folder = write_conv_mouth(tmp_path_factory.mktemp("wide"), WIDE)
+    return OpenVinoMouth(folder, threads=2, precision="f32")
+
+
+def wide_faces(count: int) -> Picture:
+    return np.random.default_rng(5).integers(0, 256, (count, WIDE, WIDE, 3), dtype=np.uint8)
+
+
+def some_mels(count: int) -> Mel:
+    return np.random.default_rng(6).uniform(-4, 2, (count, 80, 16)).astype(np.float32)
+
+
+def test_a_restricted_mouth_draws_its_region_as_the_whole_one_does(wide: OpenVinoMouth) -> None:
+    part = wide.restricted(REGION)
+    assert part.region == REGION
+    idle, mels = wide_faces(3), some_mels(3)
+    whole, drawn = (mouth.decode(mels, mouth.encode(idle)) for mouth in (wide, part))
+    assert drawn.shape == whole.shape
+    inside = drawn[:, REGION.rows, REGION.columns].astype(int)
+    apart = np.abs(inside - whole[:, REGION.rows, REGION.columns])
+    assert apart.max() <= 1
+    assert np.count_nonzero(apart) <= 0.001 * apart.size
+    drawn[:, REGION.rows, REGION.columns] = 0
+    assert not drawn.any()
+
+
+def test_features_shrink_with_the_region(wide: OpenVinoMouth) -> None:
+    part = wide.restricted(REGION)
+    (whole,), (cut,) = wide.encode(wide_faces(1)), part.encode(wide_faces(1))
+    assert [map_.shape for map_ in cut] == [(48, 76, 3), (48, 76, 4), (27, 41, 6), (32, 32, 8)]
+    assert all(map_.flags.c_contiguous and map_.flags.owndata for map_ in cut)
+    assert sum(map_.nbytes for map_ in cut) < 0.5 * sum(map_.nbytes for map_ in whole)
+    np.testing.assert_array_equal(cut[0], whole[0][38:86, 18:94])
+
+
+def test_features_are_named_by_what_they_depend_on(wide: OpenVinoMouth, mouth: OpenVinoMouth) -> None:
+    part = wide.restricted(REGION)
+    assert part.maps_key == "hwc-f16-f32-20-40-92-84"
+    assert wide.maps_key == "hwc-f16-f32-0-0-128-128"
+    assert mouth.maps_key != wide.maps_key
+
+
+def test_regions_are_rounded_so_that_avatars_share_a_mouth(wide: OpenVinoMouth) -> None:
+    part = wide.restricted(REGION)
+    assert wide.restricted(Region(21, 43, 90, 81)) is part
+    assert part.restricted(REGION) is part
+    assert wide.restricted(Region(1, 1, 127, 127)) is wide
+    assert part.restricted(Region.whole(WIDE)) is wide
+
+
+def test_a_graph_that_is_not_understood_is_drawn_whole(tmp_path: Path) -> None:
+    odd = OpenVinoMouth(write_conv_mouth(tmp_path, WIDE, odd="ReduceMean"), threads=1, precision="f32")
+    assert odd.restricted(REGION) is odd
+    assert odd.region == Region.whole(WIDE)
+    assert odd.decode(some_mels(1), odd.encode(wide_faces(1))).all(axis=-1).any()
+
+
+def test_read_only_features_are_drawn_the_same(wide: OpenVinoMouth) -> None:
+    mels, features = some_mels(1), wide.encode(wide_faces(1))
+    before = wide.decode(mels, features)
+    for map_ in features[0]:
+        map_.flags.writeable = False
+    np.testing.assert_array_equal(wide.decode(mels, features), before)
+
+
+def test_more_callers_than_networks_wait_for_each_other(wide: OpenVinoMouth) -> None:
+    part = wide.restricted(REGION)
+    features, mels = part.encode(wide_faces(6)), some_mels(6)
+    expected = part.decode(mels, features)
+    wrong: list[int] = []
+
+    def draw(number: int) -> None:
+        for _ in range(10):
+            picture = part.decode(mels[number : number + 1], features[number : number + 1])
+            if not np.array_equal(picture[0], expected[number]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=draw, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_call_works_in_its_own_thread(wide: OpenVinoMouth) -> None:
+    features, mels = wide.encode(wide_faces(8)), some_mels(8)
+    wide.decode(mels, features)
+    own, everybody = time.thread_time(), time.process_time()
+    for _ in range(5):
+        wide.decode(mels, features)
+    own, everybody = time.thread_time() - own, time.process_time() - everybody
+    assert own > 0.7 * everybody
