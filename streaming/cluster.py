@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -97,27 +98,31 @@ class StageActor:
         """Serve calls this when the replica is to go, and waits: sessions go on for the plan's time."""
         self._ending = True
         await self._replica.drain()
-        self._saying.cancel()
+        await asyncio.wait([self._saying], timeout=2 * REGISTER_S)
 
     async def _say(self) -> None:
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
 
         replica = self._replica
+        away = (RayError, RayServeException, TimeoutError)
         while replica.alive:
             entry = Entry(replica.url, replica.load().sessions, replica.in_use)
-            try:
+            with suppress(*away):  # it is being started anew; the gateways have their links
                 async with asyncio.timeout(_ASK_S):
-                    order: Order = await self._directory.enter.remote(replica.name, entry)
-            except (RayError, RayServeException, TimeoutError):
-                continue  # it is being started anew; the gateways have their links
-            self._waiting = order.waiting
-            if order.phase != "run":
-                self._ending = True
-                replica.close_door()
-            if order.phase == "stop":
-                await replica.stop()
+                    await self._obey(await self._directory.enter.remote(replica.name, entry))
             await asyncio.sleep(REGISTER_S)
+        with suppress(*away):
+            async with asyncio.timeout(_ASK_S):
+                await self._directory.leave.remote(replica.name)
+
+    async def _obey(self, order: Order) -> None:
+        self._waiting = order.waiting
+        if order.phase != "run":
+            self._ending = True
+            self._replica.close_door()
+        if order.phase == "stop":
+            self._replica.hurry()
 
 
 class RayDirectory:

@@ -97,6 +97,11 @@ class Replica:
         if hasattr(self._app.state, "stage"):
             self._app.state.stage.drain.begin()
 
+    def hurry(self) -> None:
+        """Wait for no session."""
+        if hasattr(self._app.state, "stage"):
+            self._app.state.stage.drain.hurry()
+
     async def until_ready(self) -> None:
         """Wait until sessions may come. Raises KouboError when it ends before, or takes two minutes."""
         try:
@@ -119,8 +124,7 @@ class Replica:
 
     async def stop(self) -> None:
         """End at once, in order."""
-        if hasattr(self._app.state, "stage"):
-            self._app.state.stage.drain.hurry()
+        self.hurry()
         await self.drain()
 
     def _serve(self) -> None:
