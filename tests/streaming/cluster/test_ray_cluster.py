@@ -25,9 +25,6 @@ from tests.streaming.cluster.conftest import end_of
 from tests.streaming.cluster.nodes import CountingViewer, ray_nodes
 from tests.streaming.conftest import eventually, free_port
 
-pytest.importorskip(
-    "ray.serve", reason="Ray Serve is not installed; `pip install 'koubo[ray]'` to test a cluster"
-)
 pytestmark = [
     pytest.mark.slow,
     # Ray's own clients leave sockets and files to the garbage collector.
@@ -57,11 +54,12 @@ def settings(avatars: Path) -> Settings:
 
 @pytest.fixture(autouse=True)
 def quiet_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray.serve", reason="Ray Serve is not installed; `pip install 'koubo[ray]'`")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
 
 
 @pytest.fixture
-def nodes(avatars: Path) -> Iterator[Any]:
+def nodes(avatars: Path, quiet_ray: None) -> Iterator[Any]:
     with ray_nodes(3) as found:
         yield found
 
