@@ -48,6 +48,7 @@ def render(
     pictures = -(-samples.size // SAMPLES_PER_TICK)
     _check(cues, avatar, samples.size / SAMPLE_RATE)
     waiting = sorted(cues, key=lambda cue: cue.at_s, reverse=True)
+    mouth = mouth.restricted(avatar.paste_region)
     live = LiveAvatar(avatar, AnchorFeatures(avatar, mouth), mouth)
     live.push(samples)
     live.finish()

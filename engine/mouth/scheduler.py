@@ -26,6 +26,9 @@ _CALL_SHARE = 0.2
 _OFF = 4.0
 """A batch that took so many times less than estimated ends the estimate; more than that is not believed."""
 
+_WORTH = 0.05
+"""Share of a face's time that a call must cost by itself for batches to be worth anything."""
+
 _TRUST_S = 0.25
 """An estimate that let nothing be drawn for so long is put to the test."""
 
@@ -328,6 +331,8 @@ class MouthScheduler:
         """How many of the items one batch takes, when so many threads are free for them."""
         state = self._runtimes[runtime]
         call, face = state.cost.fit()
+        if state.cost.known and call < _WORTH * face:
+            return 1  # together they are no quicker, and the first is done sooner alone
         parts = 1
         # Another thread saves time as long as it draws more than its own call costs.
         while parts < min(free, len(items)):

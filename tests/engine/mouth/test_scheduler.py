@@ -239,6 +239,16 @@ def test_a_cheap_face_is_not_worth_another_thread() -> None:
     assert tried.batches[-2:] == [6, 6]
 
 
+def test_where_batches_save_nothing_each_is_drawn_alone() -> None:
+    mouth = FakeMouth()
+    tried = Hall([Seat(mouth, [1], [0.0]) for _ in range(6)], 2, linear(0.0, 0.003))
+    for faces in (1, 2, 3) * 3:
+        tried.scheduler.cost(mouth).observe(faces, 0.003 * faces)
+    tried.run(5)
+    assert set(tried.batches) == {1}
+    assert all(not seat.late for seat in tried.seats)
+
+
 def test_nobody_is_waited_for_longer_than_a_call() -> None:
     mouth = FakeMouth()
     scheduler = MouthScheduler(1)
