@@ -13,6 +13,7 @@ from rich.table import Table
 from commands.bench_batching import bench_batching
 from commands.bench_compare import bench_compare
 from commands.bench_encode import bench_encode
+from commands.bench_faults import bench_faults
 from commands.bench_latency import bench_latency
 from commands.bench_live import bench_live
 from commands.bench_report import Against, Plot, Report, Save
@@ -29,6 +30,7 @@ app.command("compare")(bench_compare)
 app.command("encode")(bench_encode)
 app.command("start")(bench_start)
 app.command("soak")(bench_soak)
+app.command("faults")(bench_faults)
 app.command("tick")(bench_tick)
 app.command("batching")(bench_batching)
 

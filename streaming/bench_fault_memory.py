@@ -68,7 +68,12 @@ def _make_huge(folder: Path) -> None:
     shutil.copytree(shipped, huge)
     shutil.copytree(mouth_folder(shipped, card), huge / "mouth", dirs_exist_ok=True)
     idle = card.clips[0]
-    more = tuple(replace(idle, name=f"gesture-{number}", kind="gesture") for number in range(_CLIPS))
+    (huge / "clips").mkdir(exist_ok=True)
+    more = []
+    for number in range(_CLIPS):
+        name = f"gesture-{number}"
+        (huge / "clips" / f"{name}.mp4").hardlink_to(huge / idle.file)
+        more.append(replace(idle, name=name, kind="gesture", file=f"clips/{name}.mp4"))
     write_card(huge, replace(card, name=_HUGE, mouth="mouth", clips=(idle, *more)))
 
 

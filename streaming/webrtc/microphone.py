@@ -13,7 +13,7 @@ from engine.speech.audio import SAMPLE_RATE, Samples, from_pcm16
 from streaming.encoding.base import SOUND_CLOCK
 from streaming.settings import IceServer
 from streaming.webrtc.peer import Peer
-from streaming.webrtc.receive import ArrivalOrder, opus_type, replace_jitter_buffer
+from streaming.webrtc.receive import ArrivalOrder, opus_type, put_in_order, replace_jitter_buffer
 from streaming.webrtc.sdp import Offer
 
 GAP_S = 0.06
@@ -67,6 +67,7 @@ class Microphone(Peer):
                 transceiver.direction = "recvonly"
                 receiver: RTCRtpReceiver = transceiver.receiver
                 replace_jitter_buffer(receiver, self._order)
+                put_in_order(receiver)
             else:
                 # A camera is not needed: the client is told not to send it.
                 transceiver.direction = "inactive"
