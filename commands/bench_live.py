@@ -14,9 +14,11 @@ from engine.errors import KouboError
 
 _COLUMNS = (
     "sessions", "tick late", "picture late", ">40", "repeated", "fps", "mic to mouth",
-    "draw+code+send", "clients", "MB", "",
+    "draw+code+send", "clients", "others", "MB", "",
 )  # fmt: skip
-_LEAST_WIDTH = 118
+_LEAST_WIDTH = 124
+_DISTURBED = 0.1
+"""Cores that others may use before a run says little."""
 
 
 def bench_live(
@@ -110,6 +112,7 @@ def _table(figures: dict[str, Any]) -> None:
             _spread(step["mic_to_mouth_ms"]),
             "+".join(f"{cpu[name]:.2f}" for name in ("drawing", "encoding", "sending")),
             f"{cpu['clients']:.2f}",
+            f"{cpu['others']:.2f}",
             f"{step['rss_mb']:.0f}",
             "[green]in time[/]" if step["in_time"] else "[red]late[/]",
         )
@@ -124,3 +127,5 @@ def _table(figures: dict[str, Any]) -> None:
         "Clients ran on the same cores; what they took is told apart.",
         style="dim",
     )
+    if any(step["cpu_s_per_s"]["others"] > _DISTURBED for step in figures["steps"]):
+        out.print("[yellow]Other programs took part of the processor; measure again on a quiet machine.[/]")

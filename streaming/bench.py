@@ -102,7 +102,9 @@ async def _bench(
         for step, delays in zip(steps, crowd.delays_ms(meter.spans), strict=True):
             step["mic_to_mouth_ms"] = percentiles(delays)
     return {
-        "sessions_in_time": max((step["sessions"] for step in takewhile(itemgetter("in_time"), steps)), default=0),
+        "sessions_in_time": max(
+            (step["sessions"] for step in takewhile(itemgetter("in_time"), steps)), default=0
+        ),
         "also": plan.also,
         "speaking": plan.speaking,
         "avatars": list(plan.avatars),
@@ -149,9 +151,11 @@ class _Meter:
             sum(since <= at < until for at in client.watcher.arrived.values()) / gone
             for client in self._clients
         ]
+        spent = now.cpu(was, gone)
+        others = max(0.0, (now.machine_s - was.machine_s - own) / gone - spent["total"])
         figures = _step(was, now, gone, before, after) | {
             "fps": round(min(fps), 2),
-            "cpu_s_per_s": now.cpu(was, gone) | {"clients": round(own / gone, 4)},
+            "cpu_s_per_s": spent | {"clients": round(own / gone, 4), "others": round(others, 4)},
             "kbps_per_viewer": round(bits / 1000 / gone / len(self._clients)),
             "holes": sum(client.watcher.holes for client in self._clients),
             "rss_mb": self._server.rss_mb(),

@@ -44,13 +44,15 @@ class Load:
     total_s: float
     loop_s: float
     """Of the main thread: the event loop, which takes and sends packets and answers requests."""
+    machine_s: float = 0.0
+    """Of everything that runs on the machine."""
 
     @classmethod
     async def of(cls, server: Server) -> "Load":
         """Read it."""
         metrics = read_metrics(await server.request("GET", "/metrics"))
         pid = server.process.pid
-        return cls(metrics, thread_s(pid), thread_s(pid, pid))
+        return cls(metrics, thread_s(pid), thread_s(pid, pid), machine_s())
 
     def since(self, before: "Load", name: str, label: str = "") -> float:
         """How much a counter has grown."""
@@ -99,6 +101,15 @@ def histogram_ms(buckets: Mapping[str, float]) -> dict[str, float]:
                 break
         found[name] = round(1000 * value, 1)
     return found
+
+
+def machine_s() -> float:
+    """Processor seconds that all cores together have been busy, for this system or, in a virtual machine, for
+    others (steal); Linux only.
+    """
+    # proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
+    times = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(times) - times[3] - times[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def thread_s(pid: int, thread: int | None = None) -> float:

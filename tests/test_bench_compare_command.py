@@ -21,7 +21,9 @@ def spread(value: float) -> dict[str, float]:
     return {"p50": value, "p95": 2 * value, "p99": 3 * value}
 
 
-def live_figures(ms: float = 10.0, cpu: float = 0.2, sessions: int = 2) -> dict[str, Any]:
+def live_figures(
+    ms: float = 10.0, cpu: float = 0.2, sessions: int = 2, others: float = 0.0
+) -> dict[str, Any]:
     """What `bench live` finds, in short."""
     step = {
         "tick_lateness_ms": spread(ms),
@@ -36,6 +38,7 @@ def live_figures(ms: float = 10.0, cpu: float = 0.2, sessions: int = 2) -> dict[
             "sending": 0.05,
             "total": cpu + 0.15,
             "clients": 0.02,
+            "others": others,
         },
         "rss_mb": 500.0,
     }
@@ -192,6 +195,13 @@ def test_live_tells_each_step_and_the_verdict(plans: list[Plan]) -> None:
     assert "2 sessions in time." in shown
     assert "the worst case" in shown
     assert len(shown.splitlines()) < 24
+
+
+def test_a_machine_that_did_other_things_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for others, told in ((0.05, False), (0.4, True)):
+        figures = live_figures(others=others)
+        monkeypatch.setattr("streaming.bench.bench_live", lambda *given, found=figures: found)
+        assert ("on a quiet machine" in koubo_bench("live").stdout) is told
 
 
 def test_live_runs_are_saved_compared_and_drawn(plans: list[Plan], tmp_path: Path) -> None:

@@ -55,8 +55,10 @@ class LightWatcher:
         picture = self.pc.addTransceiver("video", direction="recvonly")
         self.pc.addTransceiver("audio", direction="recvonly")
         if codec is not None:
-            known = RTCRtpReceiver.getCapabilities("video").codecs
-            picture.setCodecPreferences([one for one in known if one.mimeType.lower() == MIME_TYPES[codec]])
+            known = RTCRtpReceiver.getCapabilities("video")
+            assert known is not None
+            wanted = [one for one in known.codecs if one.mimeType.lower() == MIME_TYPES[codec]]
+            picture.setCodecPreferences(wanted)
 
     async def connect(self, exchange: Exchange) -> None:
         """Offer, take the answer without estimates of the bit rate, and begin to connect."""

@@ -65,6 +65,7 @@ def test_sessions_are_added_step_by_step(packages: Path, monkeypatch: pytest.Mon
         )
         assert spent["encoding"] > 0
         assert spent["clients"] > 0
+        assert spent["others"] >= 0
         assert step["rss_mb"] > 20
         assert step["holes"] == 0
         in_time = step["late_pictures_ratio"] <= 0.01 and step["fps"] >= 24.9

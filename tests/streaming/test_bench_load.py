@@ -14,6 +14,7 @@ from streaming.bench_load import (
     TICK_LATENESS,
     Load,
     histogram_ms,
+    machine_s,
     need_proc,
     read_metrics,
     thread_s,
@@ -91,12 +92,13 @@ def test_the_processor_is_told_apart() -> None:
 
 @LINUX
 def test_a_process_is_told_by_its_threads() -> None:
-    before, own = thread_s(os.getpid()), thread_s(os.getpid(), os.getpid())
+    before, own, machine = thread_s(os.getpid()), thread_s(os.getpid(), os.getpid()), machine_s()
     until = time.process_time() + 0.3
     while time.process_time() < until:
         sum(range(1000))
     assert thread_s(os.getpid()) - before >= 0.2
     assert thread_s(os.getpid(), os.getpid()) >= own
+    assert machine_s() - machine >= 0.2
 
 
 def test_without_proc_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
