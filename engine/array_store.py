@@ -178,7 +178,7 @@ class Rows:
         assert self._map is not None
         start = self._layout.start + index * self._layout.row
         with memoryview(self._map) as whole, whole[start : start + self._layout.row] as row:
-            sound = zlib.crc32(row) == self._table[index]
+            sound = zlib.crc32(row) == int(self._table[index])
         if sound:
             self._known[index] = True
         elif self._path.exists():

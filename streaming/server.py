@@ -18,6 +18,7 @@ from engine.anchor.archive import clear_imports
 from engine.anchor.package import own_avatars
 from engine.array_store import ArrayStore
 from engine.errors import KouboError
+from engine.memory import share_heaps
 from engine.mouth.choose import AUTO, RUNTIMES, choose
 from engine.mouth.gpu import find_gpu
 from engine.mouth.runtime import MouthRuntime
@@ -218,6 +219,7 @@ def draining_server(
     app: FastAPI, guarded: ASGIApp, settings: Settings, certificate: Certificate | None = None
 ) -> DrainingServer:
     """What serves an app, `guarded` by whatever stands before it, and waits for its sessions at the end."""
+    share_heaps()
     cv2.setNumThreads(1)  # OpenCV's own threads would fight those of inference and encoding
     # Of Python's lock: a tick takes it some dozen times, and would wait 5 ms each time a thread computes.
     sys.setswitchinterval(_SWITCH_S)

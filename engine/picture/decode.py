@@ -43,6 +43,8 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             tracks[0].thread_type = "AUTO"
             tracks[0].codec_context.thread_count = min(os.cpu_count() or 1, _THREADS)
             yield container, tracks[0]
+    except MemoryError:  # one of FFmpeg's errors too, and no fault of the file
+        raise
     except av.error.FFmpegError as error:
         raise BadMediaError(
             f"{path.name} cannot be read as a video ({error.strerror}); give an MP4, MOV, MKV or WebM file."

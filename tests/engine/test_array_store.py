@@ -327,7 +327,7 @@ def test_a_file_that_cannot_be_mapped_stays(
     def refuse(*args: object, **options: object) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    monkeypatch.setattr(array_store.mmap, "mmap", refuse)
+    monkeypatch.setattr("engine.array_store.mmap.mmap", refuse)
     rows = store.rows(COUNT, "faces")
     own = arrays(0)
     assert rows.put(0, own) is own

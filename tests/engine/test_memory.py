@@ -110,3 +110,37 @@ def test_a_limit_of_address_space_counts() -> None:
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert done.stdout == "refused\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs /proc")
+def test_threads_share_heaps() -> None:
+    """Many threads that allocate at once leave few heaps; glibc alone has them."""
+    program = """
+        import sys, threading
+        from pathlib import Path
+        from engine.memory import share_heaps
+        if sys.argv[1] == "shared":
+            share_heaps()
+        met = threading.Barrier(12)
+        def work():
+            met.wait()
+            held = [bytes(60_000) for _ in range(50)]
+            met.wait()
+        threads = [threading.Thread(target=work) for _ in range(12)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        # The heap of an arena is reserved in steps of 64 MiB.
+        print(int(Path("/proc/self/statm").read_text().split()[0]) * 4096 >> 20)
+    """
+
+    def reserved(how: str) -> int:
+        command = [sys.executable, "-c", textwrap.dedent(program), how]
+        done = subprocess.run(
+            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    own, shared = reserved("own"), reserved("shared")
+    if own < 500:
+        pytest.skip("this C library has no heap for each thread")
+    assert shared < own - 200

@@ -1,11 +1,14 @@
 """Presenters whose pictures and features lie on disk; and those for whom there is too little memory."""
 
 import asyncio
+import errno
 import gc
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import av
+import av.error
 import cv2
 import numpy as np
 import pytest
@@ -281,6 +284,15 @@ async def test_memory_that_runs_out_is_a_refusal(
             await library.get("fake")
     assert await library.get("other") is running
     assert (await library.get("fake")).avatar.frames == FRAMES
+
+
+async def test_a_decoder_without_memory_is_no_damage(avatars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str) -> None:
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory", path)
+
+    monkeypatch.setattr("engine.picture.decode.av.open", fail)
+    with pytest.raises(Busy, match="more memory than there is"):
+        await Library(Mouths()).get("fake")
 
 
 async def test_other_faults_of_opencv_are_no_lack_of_memory(
