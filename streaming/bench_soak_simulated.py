@@ -37,6 +37,7 @@ from streaming.soak_figures import (
     drift_ms,
     drift_verdict,
     memory_verdict,
+    named,
     pairs,
     slope,
     told,
@@ -240,15 +241,10 @@ def simulated_figures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "picture against clock": "picture_delay_ms",
         "sound against clock": "sound_delay_ms",
     }
-    drifts = [
-        drift_verdict(name, drift_ms(*pairs(lines, lambda line, key=key: line[key])))
-        for name, key in lines_of.items()
-    ]
+    drifts = [drift_verdict(name, drift_ms(*pairs(lines, named(key)))) for name, key in lines_of.items()]
     apart = max(abs(line["picture_delay_ms"] - line["sound_delay_ms"]) for line in lines)
     expected = round(stalls * _STALL_LASTS_S * FRAME_RATE)
-    memory = {
-        name: slope(*pairs(settled, lambda line, key=name: line[key])) for name in ("own_mb", "objects")
-    }
+    memory = {name: slope(*pairs(settled, named(name))) for name in ("own_mb", "objects")}
     worst = max(column(lines, "mic_backlog_s"))
     verdicts = [
         *drifts,

@@ -82,10 +82,14 @@ async def _measure(rounds: int, tell: Tell, note: Write, command: Callable[..., 
                 joined = await _round(server, clip)
                 found = await asyncio.to_thread(probe.ask)
                 held = read_process(server.process.pid)
-                line = {"round": number, "sessions": (number + 1) * _ROUND, "joined_s": joined}
+                line: dict[str, Any] = {
+                    "round": number,
+                    "sessions": (number + 1) * _ROUND,
+                    "joined_s": joined,
+                }
                 line |= asdict(held) | found
                 note(line)
-                tell(line["sessions"], rounds * _ROUND, f"{held.own_mb:.0f} MB, {held.threads} threads")
+                tell((number + 1) * _ROUND, rounds * _ROUND, f"{held.own_mb:.0f} MB, {held.threads} threads")
 
 
 async def _round(server: Server, clip: Any) -> list[float]:

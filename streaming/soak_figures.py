@@ -112,6 +112,11 @@ def column(lines: Sequence[dict[str, Any]], name: str) -> list[float]:
     return [float(line[name]) for line in lines if line.get(name) is not None]
 
 
+def named(name: str) -> Callable[[dict[str, Any]], float | None]:
+    """Reads a figure of a line, None where it has none."""
+    return lambda line: line.get(name)
+
+
 def pairs(
     lines: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float | None]
 ) -> tuple[list[float], list[float]]:

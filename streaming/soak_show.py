@@ -18,6 +18,7 @@ from streaming.soak_figures import (
     drift_ms,
     drift_verdict,
     memory_verdict,
+    named,
     pairs,
     slope,
     told,
@@ -49,7 +50,7 @@ def soak_figures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ticks = last["ticks"] - first["ticks"]
     late = last["late_ticks"] - first["late_ticks"]
     joins = [line["seconds"] for line in events if line["event"] == "join" and "fault" not in line]
-    memory = {name: slope(*pairs(settled, _get(name))) for name in ("own_mb", "rss_mb", "pss_mb")}
+    memory = {name: slope(*pairs(settled, named(name))) for name in ("own_mb", "rss_mb", "pss_mb")}
     verdicts = [
         *_drifts(samples),
         _count_of_ticks(first, last),
@@ -87,10 +88,6 @@ def soak_figures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _get(name: str) -> Any:
-    return lambda line: line.get(name)
-
-
 def _drifts(samples: Sequence[dict[str, Any]]) -> list[Verdict]:
     """Media clocks at the viewer against the wall clock, and against each other."""
 
@@ -99,8 +96,8 @@ def _drifts(samples: Sequence[dict[str, Any]]) -> list[Verdict]:
         return None if picture is None or sound is None else float(sound - picture)
 
     lines = {
-        "picture against wall clock": _get("picture_delay_ms"),
-        "sound against wall clock": _get("sound_delay_ms"),
+        "picture against wall clock": named("picture_delay_ms"),
+        "sound against wall clock": named("sound_delay_ms"),
         "sound against picture": apart,
     }
     found = [drift_verdict(name, drift_ms(*pairs(samples, value))) for name, value in lines.items()]

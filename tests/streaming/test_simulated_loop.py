@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -82,7 +83,7 @@ class TestWorkers:
         async def work() -> list[int]:
             workers = SimulatedWorkers(asyncio.get_running_loop())
             done: list[int] = []
-            jobs = [workers.run(float(due), lambda due=due: done.append(due)) for due in (3, 1, 2)]
+            jobs = [workers.run(float(due), partial(done.append, due)) for due in (3, 1, 2)]
             await asyncio.gather(*jobs)
             workers.close()
             return done
@@ -147,7 +148,8 @@ class TestSession:
         assert slots == list(range(len(slots)))
         assert abs(len(slots) - 750) <= 2
         assert show.session.figures.late == 0
-        assert show.receiver.take() == (pytest.approx(0, abs=1e-6), pytest.approx(0, abs=1e-6))
+        assert [round(delay or 0.0, 6) for delay in show.receiver.take()] == [0, 0]
+        assert show.receiver.pictures > 740
         assert any(tick.speaking for _, tick in show.ticks)
         assert not any(tick.mouth_repeated for _, tick in show.ticks)
 
