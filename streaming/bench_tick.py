@@ -183,6 +183,7 @@ def bench_tick(
     graph, of a second round of the same. Raises KouboError.
     """
     ticks = round(seconds * FRAME_RATE)
+    mouth = mouth.restricted(avatar.paste_region)  # as the server does
     features = AnchorFeatures(avatar, mouth)
     features.fill()
     speech = _speech(_WARM_UP_TICKS + ticks)
