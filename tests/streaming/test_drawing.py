@@ -269,10 +269,14 @@ async def test_a_fault_of_the_session_is_its_own(one: Rehearsal) -> None:
     def complete(begun: Begun, patches: Patches) -> None:
         fail()
 
+    def broken() -> Begun:
+        fail()
+        return one.begin()
+
     with pytest.raises(KouboError, match="it went wrong"):
         await one.room.tick("a", LATER, one.begin, complete, one.drew.append)
     with pytest.raises(KouboError, match="it went wrong"):
-        await one.room.tick("a", LATER, fail, complete, one.drew.append)  # type: ignore[arg-type,return-value]
+        await one.room.tick("a", LATER, broken, complete, one.drew.append)
     assert await one.tick("a") == [True]
 
 
