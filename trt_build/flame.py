@@ -7,6 +7,7 @@ here, and a sampling thread sees Python only where the interpreter's lock is fre
 """
 
 import linecache
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -18,7 +19,10 @@ from types import CodeType, FrameType
 
 from engine.errors import KouboError
 
-PERIOD_S = 0.001
+PERIOD_S = 0.00015
+"""Between two samples, on average. Short, since what passes before a long call is counted with that call;
+never the same, or the samples of a loop would always fall on the same of its steps.
+"""
 
 _ROOT = Path(__file__).resolve().parents[1]
 _WIDTH, _ROW, _HEAD, _MARGIN = 1200, 18, 46, 10
@@ -65,42 +69,56 @@ def sampled(top: CodeType) -> Iterator[Stack]:
     such timer (Windows), or outside of the main thread.
     """
     root = Stack("all")
+    found: dict[tuple[CodeType | int, ...], float] = {}
+    chance = random.Random(0)
     last = time.process_time()
 
     def take(_: int, frame: FrameType | None) -> None:
         nonlocal last
-        now = time.process_time()
-        names = _names(frame, top)
-        if names is not None:
-            root.add(names, now - last)
+        spent = time.process_time() - last
+        stack = _stack(frame, top)
+        if stack is not None:
+            found[stack] = found.get(stack, 0.0) + spent
         last = time.process_time()  # without what this took
+        # Set anew each time, so that it never interrupts itself.
+        signal.setitimer(signal.ITIMER_REAL, PERIOD_S * chance.uniform(0.4, 1.6))
 
     try:
         before = signal.signal(signal.SIGALRM, take)
     except (AttributeError, ValueError) as error:
         raise KouboError("Stacks can be sampled on Linux and macOS only, in the main thread.") from error
-    signal.setitimer(signal.ITIMER_REAL, PERIOD_S, PERIOD_S)
+    signal.setitimer(signal.ITIMER_REAL, PERIOD_S)
     try:
         yield root
     finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        for stack, seconds in found.items():
+            root.add(_names(stack), seconds)
 
 
-def _names(frame: FrameType | None, top: CodeType) -> list[tuple[str, str]] | None:
-    """(name, place) from below `top` to the frame, then its line; None outside of `top`."""
-    if frame is None:
-        return None
+def _stack(frame: FrameType | None, top: CodeType) -> tuple[CodeType | int, ...] | None:
+    """The line, then the code of each function from the innermost to the one below `top`; None outside."""
     # Some instructions of the interpreter's own belong to no line.
-    file, number = frame.f_code.co_filename, frame.f_lineno or frame.f_code.co_firstlineno
-    names = [(linecache.getline(file, number).strip(), f"{_short(file)}:{number}")]
-    at: FrameType | None = frame
-    while at is not None:
-        if at.f_code is top:
-            return names[::-1]
-        names.append((at.f_code.co_qualname, _short(at.f_code.co_filename)))
-        at = at.f_back
+    stack: list[CodeType | int] = [frame.f_lineno or 0] if frame is not None else []
+    while frame is not None:
+        if frame.f_code is top:
+            return tuple(stack)
+        stack.append(frame.f_code)
+        frame = frame.f_back
     return None
+
+
+def _names(stack: tuple[CodeType | int, ...]) -> list[tuple[str, str]]:
+    """(name, place) from the outermost function to the line."""
+    codes = [code for code in stack if isinstance(code, CodeType)]
+    names = [(code.co_qualname, _short(code.co_filename)) for code in reversed(codes)]
+    line = stack[0]
+    if codes and isinstance(line, int) and line:
+        file = codes[0].co_filename
+        names.append((linecache.getline(file, line).strip(), f"{_short(file)}:{line}"))
+    return names
 
 
 def _short(file: str) -> str:
