@@ -15,6 +15,7 @@ from commands import (
     doctor,
     evaluate,
     export,
+    quantise,
     render,
     serve,
     sign,
@@ -41,6 +42,7 @@ app.command("export")(export.export)
 app.command("build")(build.build)
 app.command("capacity")(capacity.capacity)
 app.command("doctor")(doctor.doctor)
+app.command("quantise")(quantise.quantise)
 app.command("render")(render.render)
 app.command("sign")(sign.sign)
 app.command("serve")(serve.serve)

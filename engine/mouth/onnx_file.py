@@ -18,7 +18,12 @@ OPERATORS = frozenset((
 # fmt: on
 """What the networks of a mouth are made of."""
 
+QUANTISING = frozenset(("DequantizeLinear", "QuantizeLinear"))
+"""What a decoder with int8 weights has besides."""
+
 MAX_BYTES = 512 << 20
+
+_KNOWN = OPERATORS | QUANTISING
 
 _DOMAINS = (b"", b"ai.onnx")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -77,7 +82,7 @@ def _check_graph(data: memoryview) -> None:
 
 def _check_node(data: memoryview) -> None:
     for number, value in _fields(data):
-        if number == _NODE_OPERATOR and bytes(value).decode(errors="replace") not in OPERATORS:
+        if number == _NODE_OPERATOR and bytes(value).decode(errors="replace") not in _KNOWN:
             raise _UnfitError(f"holds the operator {bytes(value[:40]).decode(errors='replace')!r}")
         if number == _NODE_DOMAIN and bytes(value) not in _DOMAINS:
             raise _UnfitError("holds operators of another maker")

@@ -9,7 +9,6 @@ import numpy as np
 import openvino as ov
 import openvino.opset13 as ops
 from numpy.typing import NDArray
-from openvino.passes import ConstantFolding, Manager
 
 from engine.mouth.region import Region
 
@@ -40,9 +39,6 @@ def restrict(decoder: ov.Model, region: Region) -> dict[str, Region] | None:
     that was cut and of "picture", which is a little larger than asked for; None, and the decoder as it was,
     where the graph is not understood.
     """
-    folding = Manager()
-    folding.register_pass(ConstantFolding())  # of what only looks at shapes
-    folding.run_passes(decoder)
     try:
         plan = _Plan(decoder, region)
     except _NotUnderstoodError:
@@ -86,7 +82,11 @@ class _Plan:
             for target in node.output(index).get_target_inputs()
         ]
         known |= {node.get_instance_id() for node in self._decoder.get_results()}
-        if not self._boxes or any(node.get_instance_id() not in known for node in readers):
+        for node in readers:
+            # Of shapes, only the number of axes is asked for: that of a bias, which is laid out alike.
+            if node.get_instance_id() not in known and node.get_type_name() != "ShapeOf":
+                raise _NotUnderstoodError
+        if not self._boxes:
             raise _NotUnderstoodError
 
     def _ask(self, source: ov.Output, axes: _Axes, part: Region, needs: dict[_Place, Region]) -> None:

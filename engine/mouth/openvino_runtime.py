@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from engine.anchor.crop import Picture
 from engine.errors import AvatarError
+from engine.mouth.onnx_file import check_network
 from engine.mouth.openvino_graph import channels_last, flatten_tail, restrict
 from engine.mouth.region import Region
 from engine.mouth.runtime import Features
-from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, MouthSheet, read_sheet
+from engine.mouth.sheet import FACE_ENCODER, MOUTH_DECODER, QUANTISED, MouthSheet, read_sheet
 from engine.speech.mel import MEL_BANDS, WINDOW_COLUMNS, Mel
 
 _STEP = 4  # pixels to which a region is rounded, so that avatars share compiled networks
@@ -48,8 +49,9 @@ class OpenVinoMouth:
         """Load; `threads`: how many callers may work at once, None: as many as there are cores; `cache`: a
         folder for compiled networks.
 
-        `precision` "f32" or "bf16", None: bf16 where the processor computes in it. Raises AvatarError when a
-        file is missing, damaged or does not follow the contract.
+        `precision` "f32", "bf16" or "int8", None: bf16 where the processor computes in it, elsewhere int8
+        where the folder holds such a decoder (`koubo quantise`). Raises AvatarError when a file is missing,
+        damaged or does not follow the contract.
         """
         networks = _Networks(folder, threads or os.cpu_count() or 1, cache, precision)
         self._set(networks, Region.whole(networks.sheet.size), WeakValueDictionary())
@@ -67,7 +69,7 @@ class OpenVinoMouth:
 
     @property
     def precision(self) -> str:
-        """What it computes in: "bf16" or "f32"."""
+        """What it computes in: "bf16", "f32" or "int8"."""
         return self._networks.precision
 
     @property
@@ -139,16 +141,23 @@ class _Networks:
         self._core = ov.Core()
         if cache is not None:
             self._core.set_property({"CACHE_DIR": str(cache)})
-        self.precision = precision or ("bf16" if has_bf16(self._core) else "f32")
+        self.precision = precision or _best(self._core, folder)
         # One stream of one thread works in the thread that calls; two callers at once would wait for each
         # other, so each has a compiled network of its own.
         self._settings: dict[str, object] = {
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": 1,
-            "INFERENCE_PRECISION_HINT": self.precision,
+            # What int8 leaves in floats is quicker as it is than turned to bf16 and back.
+            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "int8" else self.precision,
         }
         self._threads = threads
-        encoder, self._read = _read(self._core, folder, self.sheet)
+        decoder = folder / MOUTH_DECODER
+        if self.precision == "int8":
+            decoder = folder / QUANTISED
+            if not decoder.is_file():
+                raise AvatarError(f"The mouth in {folder} has no int8 decoder; run `koubo quantise` on it.")
+            check_network(decoder)
+        encoder, self._read = _read(self._core, folder / FACE_ENCODER, decoder, self.sheet)
         encoder = channels_last(encoder, self.sheet.map_names)
         self._encoders = _Pool([self._request(encoder) for _ in range(threads)])
         self._boxes: dict[Region, dict[str, Region] | None] = {}
@@ -235,13 +244,19 @@ def _decoder_shapes(sheet: MouthSheet) -> dict[str, list[int]]:
     return {"mel": [1, MEL_BANDS, WINDOW_COLUMNS], **{name: [1, *shape] for name, shape in maps}}
 
 
-def _read(core: ov.Core, folder: Path, sheet: MouthSheet) -> tuple[ov.Model, ov.Model]:
+def _best(core: ov.Core, folder: Path) -> str:
+    if has_bf16(core):
+        return "bf16"
+    quick = "INT8" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "int8" if quick and (folder / QUANTISED).is_file() else "f32"
+
+
+def _read(core: ov.Core, faces: Path, mouth: Path, sheet: MouthSheet) -> tuple[ov.Model, ov.Model]:
     """The encoder for a single face, and the decoder."""
-    shapes = _decoder_shapes(sheet)
+    folder, shapes = mouth.parent, _decoder_shapes(sheet)
     face = [1, sheet.size, sheet.size, 3]
     try:
-        encoder = core.read_model(str(folder / FACE_ENCODER))
-        decoder = core.read_model(str(folder / MOUTH_DECODER))
+        encoder, decoder = core.read_model(str(faces)), core.read_model(str(mouth))
         encoder.reshape({"face": face})
         decoder.reshape(shapes)
         fits = list(decoder.output("picture").shape) == face and all(

@@ -17,6 +17,10 @@ from engine.errors import AvatarError
 FACE_ENCODER = "face_encoder.onnx"
 MOUTH_DECODER = "mouth_decoder.onnx"
 MOUTH_SHEET = "model.json"
+
+QUANTISED = "mouth_decoder_int8.onnx"
+"""Beside them where `koubo quantise` was run: the decoder with int8 weights, for processors without bf16."""
+
 SCHEMA = 2
 
 _CHUNK = 1 << 20
