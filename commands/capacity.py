@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "sessions", "viewers", "by", "mouth on", "a machine", "machines", "SFU nodes", "egress Gbit/s",
-    "machines $/h", "SFU $/h", "egress $/h", "all $/h", "cent/viewer-h",
+    "machines $/h", "SFU $/h", "egress $/h", "all $/h", "¢/viewer",
 )  # fmt: skip
 _WIDTH = 150
 
@@ -29,17 +29,15 @@ def capacity(
         Path | None, typer.Option(help="A run of `koubo bench live --save`; gives the measured figures.")
     ] = None,
     session_ms: Annotated[
-        float | None, typer.Option(help="Measured: core-ms of a session's tick, drawn and encoded.")
+        float | None, typer.Option(help="core-ms of a session's tick, drawn and encoded.")
     ] = None,
     mouth_ms: Annotated[
-        float | None, typer.Option(help="Measured: the mouth's part of it, which a GPU takes over.")
+        float | None, typer.Option(help="the mouth's part of it, which a GPU takes over.")
     ] = None,
-    viewer_ms: Annotated[
-        float | None, typer.Option(help="Measured: core-ms of sending a tick to one viewer.")
-    ] = None,
-    kbps: Annotated[float | None, typer.Option(help="Measured: kbit/s of one viewer.")] = None,
+    viewer_ms: Annotated[float | None, typer.Option(help="core-ms of sending a tick to one viewer.")] = None,
+    kbps: Annotated[float | None, typer.Option(help="kbit/s of one viewer.")] = None,
     busy: Annotated[
-        float | None, typer.Option(help="Measured: share of the cores in use while p99 is in time.")
+        float | None, typer.Option(help="share of the cores in use while p99 is in time.")
     ] = None,
     cores: Annotated[int, typer.Option(help="Assumed: cores of a machine.")] = 32,
     core_hour: Annotated[float, typer.Option(help="Assumed: $ of a core-hour.")] = 0.04,
@@ -66,10 +64,10 @@ def capacity(
 
     if plot:
         need_matplotlib()
-    measured = _measured(
-        bench,
-        {"session_ms": session_ms, "mouth_ms": mouth_ms, "viewer_ms": viewer_ms, "kbps": kbps, "busy": busy},
-    )
+    given = {
+        "session_ms": session_ms, "mouth_ms": mouth_ms, "viewer_ms": viewer_ms, "kbps": kbps, "busy": busy,
+    }  # fmt: skip
+    measured = _measured(bench, given)
     assumed = Assumed(
         cores=cores, gpu_cores=cores, core_hour=core_hour, gpu_hour=gpu_hour,
         gpu_pictures=gpu_streams * 25, gpu_share=gpu_share, spare=spare, sfu_viewers=sfu_viewers,
@@ -84,7 +82,8 @@ def capacity(
         for gpu in (False, True)
     ]
     figures: dict[str, Any] = {
-        "measured": asdict(measured),
+        "inputs": asdict(measured),
+        "sources": {name: _source(name, value) for name, value in given.items()},
         "assumed": asdict(assumed),
         "fleets": [asdict(one) | {"hour": one.hour} for one in fleets],
         "gpu_pays_from_sessions": break_even(measured, assumed),
@@ -106,8 +105,8 @@ def _measured(bench: Path | None, given: dict[str, float | None]) -> "Measured":
 
     values = {name: value for name, value in given.items() if value is not None}
     if bench:
-        run = read_run(bench, "bench live")
-        found = asdict(read_bench(run.figures, run.machine["cores"], values.get("mouth_ms")))
+        run, busy = read_run(bench, "bench live"), values.get("busy")
+        found = asdict(read_bench(run.figures, run.machine["cores"], values.get("mouth_ms"), busy))
         return Measured(**(found | values))
     missing = [name for name in given if name not in values]
     if missing:
@@ -116,11 +115,19 @@ def _measured(bench: Path | None, given: dict[str, float | None]) -> "Measured":
     return Measured(**values)
 
 
+def _source(name: str, given: float | None) -> str:
+    """Where a figure is from: only what a saved run told is called measured."""
+    if given is not None:
+        return "given"
+    return "assumed" if name == "mouth_ms" else "measured"
+
+
 def _tables(figures: dict[str, Any]) -> None:
     inputs = Table(title="What it is computed from", box=SIMPLE_HEAD, show_header=False)
-    for kind in ("measured", "assumed"):
-        for name, value in figures[kind].items():
-            inputs.add_row(kind, name, f"{value:,.6g}")
+    for name, value in figures["inputs"].items():
+        inputs.add_row(figures["sources"][name], name, f"{value:,.6g}")
+    for name, value in figures["assumed"].items():
+        inputs.add_row("assumed", name, f"{value:,.6g}")
     table = Table(title="An hour of it", box=SIMPLE_HEAD)
     for column in _COLUMNS:
         table.add_column(column, justify="right")

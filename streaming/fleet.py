@@ -95,26 +95,30 @@ _MOUTH_SHARE = 0.4
 """Of a session's processor time, where nothing better is told; `koubo bench tick` tells it."""
 
 
-def read_bench(figures: Mapping[str, Any], cores: int, mouth_ms: float | None = None) -> Measured:
-    """What a saved run of `bench live` says, at its largest step in time; `mouth_ms` from elsewhere.
+def read_bench(
+    figures: Mapping[str, Any], cores: int, mouth_ms: float | None = None, busy: float | None = None
+) -> Measured:
+    """What a saved run of `bench live` says at its largest step in time; `mouth_ms`, `busy` from elsewhere.
 
+    Without a step in time there is no measured `busy`; where it is given, the smallest step tells the rest.
     Raises KouboError for a run without a step in time, or without figures of the processor.
     """
-    steps = [step for step in figures.get("steps", []) if step.get("in_time")]
-    if not steps:
-        raise KouboError("No step of that run was in time; measure with fewer sessions.")
-    step = max(steps, key=lambda one: one["sessions"])
+    steps = sorted(figures.get("steps", []), key=lambda one: int(one["sessions"]))
+    in_time = [step for step in steps if step.get("in_time")]
+    if not in_time and (busy is None or not steps):
+        raise KouboError("No step of that run was in time; measure with fewer sessions, or give --busy.")
+    step = in_time[-1] if in_time else steps[0]
     try:
         used = step["cpu_s_per_s"]
-        ticks = step["sessions"] * 1000 / TICK_MS / 1000
+        ticks = step["sessions"] * step["fps"] / 1000
         sending = used["sending"] / ticks
         session = (used["total"] - used["sending"]) / ticks
-        busy = (used["total"] + used["clients"]) / cores
+        found = (used["total"] + used["clients"]) / cores
         kbps = step["kbps_per_viewer"]
     except KeyError as error:
         raise KouboError(f"That run has no {error.args[0]}; measure anew with `koubo bench live`.") from error
     part = session * _MOUTH_SHARE if mouth_ms is None else mouth_ms
-    return Measured(session, min(part, session), sending, kbps, min(1.0, busy))
+    return Measured(session, min(part, session), sending, kbps, min(1.0, found) if busy is None else busy)
 
 
 def fleet(

@@ -20,7 +20,7 @@ def plot_fleet(measured: Measured, assumed: Assumed, path: Path, most: int) -> N
         figure = matplotlib.figure.Figure(figsize=(11, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         figure.suptitle(
-            f"Machines and their cost: {measured.session_ms:.1f} core-ms a tick measured, prices assumed; "
+            f"Machines and their cost: {measured.session_ms:.1f} core-ms a tick, prices assumed; "
             "GPU throughput computed, not measured",
             fontsize=11,
         )

@@ -109,7 +109,13 @@ def test_odd_numbers_are_refused(sessions: int, viewers: int) -> None:
 def step(sessions: int, *, in_time: bool = True) -> dict[str, Any]:
     used = {"sending": 0.05 * sessions, "encoding": 0.1 * sessions, "drawing": 0.15 * sessions}
     used |= {"total": 0.3 * sessions, "clients": 0.02 * sessions}
-    return {"sessions": sessions, "in_time": in_time, "cpu_s_per_s": used, "kbps_per_viewer": 2400}
+    return {
+        "sessions": sessions,
+        "in_time": in_time,
+        "cpu_s_per_s": used,
+        "kbps_per_viewer": 2400,
+        "fps": 25.0,
+    }
 
 
 def test_a_saved_bench_is_read_at_its_largest_step_in_time() -> None:
@@ -119,6 +125,15 @@ def test_a_saved_bench_is_read_at_its_largest_step_in_time() -> None:
     assert found.kbps == 2400
     assert found.busy == pytest.approx((4 * 0.32) / 2)
     assert read_bench({"steps": [step(1)]}, 2, mouth_ms=99).mouth_ms == pytest.approx(10)
+
+
+def test_a_bench_that_was_late_tells_costs_alone() -> None:
+    late = step(4, in_time=False) | {"fps": 12.5}
+    found = read_bench({"steps": [late, step(5, in_time=False)]}, cores=2, busy=0.5)
+    assert found.session_ms == pytest.approx(20)  # of the ticks that were drawn
+    assert found.busy == 0.5
+    with pytest.raises(KouboError, match="No step"):
+        read_bench({"steps": []}, cores=2, busy=0.5)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +173,12 @@ def test_the_command_reads_a_saved_bench(tmp_path: Path) -> None:
     save_run(run, tmp_path / "live.json")
     command = ["capacity", "--bench", str(tmp_path / "live.json"), "--kbps", "1000", "--json"]
     shown = CliRunner().invoke(app, command, catch_exceptions=False)
-    measured = json.loads(shown.stdout)["measured"]
-    assert (measured["kbps"], measured["session_ms"]) == (1000, pytest.approx(10))
+    told = json.loads(shown.stdout)
+    assert (told["inputs"]["kbps"], told["inputs"]["session_ms"]) == (1000, pytest.approx(10))
+    assert told["sources"] == {
+        "session_ms": "measured", "mouth_ms": "assumed", "viewer_ms": "measured", "kbps": "given",
+        "busy": "measured",
+    }  # fmt: skip
 
 
 def test_what_is_missing_is_named() -> None:
