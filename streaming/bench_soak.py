@@ -13,9 +13,11 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -35,6 +37,7 @@ _STAY_S = _AWAY_S = 30.0
 _SPEECH_S = 60.0
 _TEXT = "Good evening, and welcome to the show. Tonight there is a great deal to talk about."
 _RESERVE_MB = 512
+_FINISH_S = 3.0
 
 Tell = Callable[[float, float, str], None]
 Write = Callable[[dict[str, Any]], None]
@@ -91,7 +94,7 @@ async def _measure(seconds: float, tell: Tell, note: Write, command: Callable[..
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await show.end_recording(folder)
-            with contextlib.suppress(KouboError, OSError):
+            with contextlib.suppress(KouboError, OSError, HTTPException):
                 # A server that is told to stop lets its sessions speak to the end.
                 await server.request("DELETE", show.path)
 
@@ -128,17 +131,22 @@ class _Show:
         period = sample_period(seconds)
         while (at := self._clock() - self.began) < seconds:
             await asyncio.sleep(min(period - at % period, seconds - at))
-            line = await self._sample()
+            try:
+                line = await self._sample()
+            except (KouboError, OSError, HTTPException) as error:
+                # A figure of this run, and its end only where there is no server any more.
+                now = round(self._clock() - self.began, 3)
+                self._note({"event": "sample", "at": now, "seconds": 0.0, "fault": f"{error!r}"})
+                if self._server.process.poll() is not None:
+                    return
+                continue
             self._note(line)
             what = f"{line['own_mb']:.0f} MB, p99 {line['lateness_ms']['p99']:.0f} ms late"
             tell(min(line["at"], seconds), seconds, what)
 
     async def _sample(self) -> dict[str, Any]:
         pid = self._server.process.pid
-        try:
-            held = read_process(pid)
-        except OSError as error:
-            raise KouboError("The server has ended; its last words are in its log.") from error
+        held = read_process(pid)
         status, metrics = await self._status(), await self._server.request("GET", "/metrics")
         outlet = json.loads(await self._server.request("GET", self._recording))
         memory = await asyncio.to_thread(read_memory, pid)
@@ -212,17 +220,26 @@ class _Show:
         line: dict[str, Any] = {"event": what, "at": round(began - self.began, 3)}
         try:
             await work
-        except (KouboError, OSError) as error:
-            line["fault"] = str(error)
+        except (KouboError, OSError, HTTPException) as error:
+            line["fault"] = str(error) or repr(error)
         line["seconds"] = round(self._clock() - began, 3)
         self._note(line)
 
     async def end_recording(self, folder: Path) -> None:
         """Remove the outlet and look at what it wrote."""
-        with contextlib.suppress(KouboError, OSError):
+        with contextlib.suppress(KouboError, OSError, HTTPException):
             await self._server.request("DELETE", self._recording)
+        if self._server.process.poll() is not None:
+            await asyncio.sleep(
+                _FINISH_S
+            )  # Ctrl-C ended it, too: what muxes the recording finishes by itself
         for path in await asyncio.to_thread(lambda: sorted(folder.glob("*.mp4"))):
-            self._note({"file": path.name} | await asyncio.to_thread(span_of_recording, path))
+            try:
+                span = await asyncio.to_thread(span_of_recording, path)
+            except av.FFmpegError as error:
+                self._note({"event": "recording", "at": 0.0, "seconds": 0.0, "fault": f"{error!r}"})
+                continue
+            self._note({"file": path.name} | span)
 
     async def _status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(await self._server.request("GET", self.path))

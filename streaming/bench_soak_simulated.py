@@ -9,11 +9,13 @@ first half, as slow for the second. Every half hour the machine stands still for
 
 import asyncio
 import gc
+import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import count
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -127,21 +129,27 @@ class _Show:
             "stall": self._every(_STALL_S, "stalls", self._stall),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in parts.items()]
-        lines = []
-        try:
-            for number in range(1, _SAMPLES + 1):
-                await asyncio.sleep(self._began + self._seconds * number / _SAMPLES - self._loop.time())
+        # In a file: kept here, they would be the only thing that grows.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+            try:
+                await self._watch(lines, tasks, tell)
+            finally:
                 for task in tasks:
-                    if task.done():
-                        task.result()
-                lines.append(self._sample())
-                what = f"{self._loop.time() / 3600:.2f} h, {lines[-1]['own_mb']:.0f} MB"
-                tell(self._loop.time() - self._began, self._seconds, what)
-        finally:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            lines.seek(0)
+            return [json.loads(text) for text in lines]
+
+    async def _watch(self, lines: IO[str], tasks: list[asyncio.Task[None]], tell: Tell) -> None:
+        for number in range(1, _SAMPLES + 1):
+            await asyncio.sleep(self._began + self._seconds * number / _SAMPLES - self._loop.time())
             for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return lines
+                if task.done():
+                    task.result()
+            line = self._sample()
+            lines.write(json.dumps(line) + "\n")
+            what = f"{self._loop.time() / 3600:.2f} h, {line['own_mb']:.0f} MB"
+            tell(self._loop.time() - self._began, self._seconds, what)
 
     def _sample(self) -> dict[str, Any]:
         gc.collect()

@@ -30,6 +30,7 @@ _WARM_UP = 1 / 6
 """Share of a run before memory counts: caches fill, presenters are loaded, the C library's heaps grow."""
 
 _LATE_RATIO = 0.01
+_REACHED = 0.99
 _FILE_TICKS = 2
 """What sound and picture of a recording may differ at its end: each ends with its last whole packet."""
 
@@ -57,6 +58,7 @@ def soak_figures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         memory_verdict("memory of its own", memory["own_mb"]),
         count_verdict("descriptors", column(settled, "descriptors")),
         count_verdict("threads", column(settled, "threads")),
+        _at_least("pictures that reached the viewer", _share(first, last), _REACHED),
         _at_most("late ticks", late / max(1, ticks), _LATE_RATIO),
         _at_most("ticks skipped", last["skipped"] - first["skipped"], 0),
         _at_most("requests refused, viewers not served", sum("fault" in line for line in events), 0),
@@ -119,6 +121,15 @@ def _count_of_ticks(first: dict[str, Any], last: dict[str, Any]) -> Verdict:
     return Verdict(
         "ticks against 25 a second", f"{missing:+.1f} of {due:.0f}", "2 at most", abs(missing) <= 2
     )
+
+
+def _share(first: dict[str, Any], last: dict[str, Any]) -> float:
+    """Pictures that came to the viewer, of the ticks that were made."""
+    return float(last["pictures"] - first["pictures"]) / max(1, last["ticks"] - first["ticks"])
+
+
+def _at_least(name: str, value: float, limit: float) -> Verdict:
+    return Verdict(name, f"{value:.4f}", f"{limit:g} at least", value >= limit)
 
 
 def _at_most(name: str, value: float, limit: float) -> Verdict:

@@ -134,6 +134,7 @@ class TestShow:
             ("descriptors", lambda at: 20 + at // 600, "descriptors"),
             ("threads", lambda at: 20 + at // 600, "threads"),
             ("late_ticks", lambda at: round(at), "late ticks"),
+            ("pictures", lambda at: round(24 * at), "pictures that reached the viewer"),
             ("skipped", lambda at: float(at > 1000), "ticks skipped"),
             ("ticks", lambda at: round(24.9 * at), "ticks against 25 a second"),
             ("sound_delay_ms", lambda at: 60.0, "sound from picture, at worst"),
