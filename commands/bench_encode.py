@@ -3,11 +3,14 @@
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from commands.bench_report import Against, Plot, Report, Save
 from commands.terminal import Json, Runtime, progress
+
+_LEAST_WIDTH = 110
 
 
 def bench_encode(
@@ -46,13 +49,16 @@ def bench_encode(
 
 
 def encode_table(figures: dict[str, Any]) -> None:
-    """Print the variants, the cheapest last."""
+    """Print the variants, the dearest first."""
     table = Table(
         title=f"x264 for {figures['size']} at {figures['target_kbps']} kbit/s: "
-        f"{figures['avatar']}, {figures['pictures']} pictures, one thread"
+        f"{figures['avatar']}, {figures['pictures']} pictures, one thread",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
     )
     columns = ("ms", "p99", "kbit/s", "key kB", "PSNR dB", "mouth", "worst", "SSIM", "mouth")
-    table.add_column("options over those of the server")
+    table.add_column("options over those of the server", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for name, found in sorted(figures["variants"].items(), key=lambda item: -item[1]["mean_ms"]):
@@ -65,4 +71,4 @@ def encode_table(figures: dict[str, Any]) -> None:
             *(f"{found[key]:.2f}" for key in ("psnr_db", "mouth_psnr_db", "worst_mouth_psnr_db")),
             *(f"{found[key]:.4f}" for key in ("ssim", "mouth_ssim")),
         )
-    Console().print(table)
+    Console(width=max(Console().width, _LEAST_WIDTH)).print(table)

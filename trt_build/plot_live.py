@@ -102,13 +102,18 @@ def plot_encode(figures: dict[str, Any], where: str, path: Path) -> None:
             fontsize=11,
         )
         ways = (("mouth_psnr_db", "around the mouth"), ("psnr_db", "whole picture"))
-        for axes, (key, what) in zip(figure.subplots(1, 2), ways, strict=True):
+        left, right = figure.subplots(1, 2)
+        for axes, (key, what) in zip((left, right), ways, strict=True):
             for number, (name, found) in enumerate(figures["variants"].items()):
                 served = name == "as served"
                 place = found["mean_ms"], found[key]
-                axes.plot(*place, "o", color=COLOURS[1] if served else COLOURS[0], markersize=5)
-                axes.annotate(str(number), place, xytext=(4, 3), textcoords="offset points", fontsize=8)
-                if axes.get_title() == "" and key == "mouth_psnr_db":
+                # A ring, for the same options stand among the others, too.
+                ring = {"markerfacecolor": "none", "markersize": 11} if served else {"markersize": 5}
+                axes.plot(*place, "o", color=COLOURS[served], **ring)
+                label = "served" if served else str(number)
+                under = (6, -12) if served else (4, 3)
+                axes.annotate(label, place, xytext=under, textcoords="offset points", fontsize=8)
+                if axes is left and not served:
                     axes.plot([], [], " ", label=f"{number} {name}")
             axes.set_xlabel("processor ms a picture")
             axes.set_ylabel(f"PSNR, dB, {what}")
