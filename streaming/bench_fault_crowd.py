@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
 from aiortc import RTCPeerConnection
@@ -31,6 +32,7 @@ class Answers:
     waits_told: int = 0
     seconds: list[float] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    locations: list[str] = field(default_factory=list)
 
     def p99_s(self) -> float:
         """Seconds in which 99 of 100 had their answer."""
@@ -64,7 +66,10 @@ async def ask(server: Server, path: str, body: bytes, kind: str, source: str, an
             head, _, answered = (await reader.read()).partition(b"\r\n\r\n")
     answers.seconds.append(clock() - began)
     answers.statuses[int(head.split()[1])] += 1
-    answers.waits_told += b"retry-after:" in head.lower()
+    named = [line.partition(": ") for line in head.decode().split("\r\n")]
+    fields = {name.lower(): value for name, _, value in named}
+    answers.waits_told += "retry-after" in fields
+    answers.locations += filter(None, [fields.get("location")])
     answers.bodies.append(answered)
 
 
@@ -98,6 +103,8 @@ async def viewers_at_once(
         answers, during = await _crowd(
             show, crowd, lambda all_: ask(show.server, path, offer, "application/sdp", source(), all_)
         )
+        for viewer in answers.locations:
+            await show.server.request("DELETE", viewer)
         figures = _answered(fault, answers, 201, free, crowd)
         return figures + await _undisturbed(fault, show, before, during)
 
@@ -111,7 +118,7 @@ async def slow_clients(
         source = addresses()
         end = asyncio.get_running_loop().time() + _SLOW_S
 
-        async def dawdle(_: Answers) -> None:
+        async def dawdle(nobody: Answers) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", show.server.port, local_addr=(source(), 0))
             with contextlib.closing(writer), contextlib.suppress(ConnectionError):
                 writer.write(b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\n")
@@ -143,7 +150,7 @@ async def _served(
 ) -> AsyncIterator[tuple[Show, tuple[Ticks, float, int]]]:
     """A running show, and its ticks, memory and descriptors in peace."""
     need_proc()
-    async with running_show(sessions, command, most=most, **settings) as show:
+    async with running_show(sessions, partial(command, **settings), most=most) as show:
         stretch = show.stretch()
         await stretch.begin()
         await asyncio.sleep(_QUIET_S)

@@ -50,7 +50,7 @@ async def out_of_memory(command: Command = server_command, sessions: int = 2) ->
     refused = sum(count for status, count in answers.statuses.items() if 500 <= status < 600)
     clear = refused == _AGAIN == answers.waits_told and len(json.loads(spoken)["detail"]) < 300
     return [
-        Figure(_FAULT, f"refused ({spoken})", refused, "", f"= {_AGAIN}", clear),
+        Figure(_FAULT, "refused with one sentence and Retry-After", refused, "", f"= {_AGAIN}", clear),
         at_most(_FAULT, "answered within, at most", 1000 * max(answers.seconds), 5000, "ms"),
         Figure(_FAULT, "server still there", float(alive), "", "= 1", alive),
         told(_FAULT, "tick lateness p99, before", before.p99_ms, "ms"),

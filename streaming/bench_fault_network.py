@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
+import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from streaming.bench_clip import speech_clip
@@ -71,7 +72,7 @@ class Receiver:
                 frame = await track.recv()
                 if track.kind == "video":
                     self.pictures.append(self._clock())
-                else:
+                elif isinstance(frame, av.AudioFrame):
                     self.sounds.append((self._clock(), frame.samples / frame.sample_rate))
 
     def picture_share(self, start: float, end: float) -> float:

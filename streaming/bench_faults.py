@@ -7,7 +7,7 @@ running session is the server's own, over the time of the fault alone.
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -193,7 +193,7 @@ def shown(figures: list[Figure]) -> str:
     )
 
 
-Fault: TypeAlias = Callable[[Command], Awaitable[list[Figure]]]
+Fault: TypeAlias = Callable[[Command], Coroutine[Any, Any, list[Figure]]]
 """Brings a fault about on a server of its own, and tells its figures."""
 
 

@@ -9,6 +9,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Self, cast
 
 from streaming.webrtc.client import Exchange
@@ -57,7 +58,7 @@ class Relay:
 
     async def __aenter__(self) -> Self:
         for side in (self._client, self._server):
-            await self._loop.create_datagram_endpoint(lambda side=side: side, local_addr=(self._host, 0))
+            await self._loop.create_datagram_endpoint(partial(_itself, side), local_addr=(self._host, 0))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -136,6 +137,10 @@ class _Side(asyncio.DatagramProtocol):
         if self.peer is not None and self.transport is not None and not self.transport.is_closing():
             self._relay.passed()
             self.transport.sendto(data, self.peer)
+
+
+def _itself(side: _Side) -> _Side:
+    return side
 
 
 def _with_candidate(sdp: str, address: Address) -> str:
