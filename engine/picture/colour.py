@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.anchor.crop import Mask
-from engine.picture.yuv import NEUTRAL, Levels, Plane
+from engine.picture.yuv import NEUTRAL, Levels, Plane, floats
 
 _RING = (0.05, 0.95)  # mask values between which, on the cheeks, mouth and anchor should agree in colour
 _MAX_SHIFT = 16.0  # levels
@@ -110,7 +110,7 @@ def bound_chroma(drawn: Plane, moved: Plane, lips: Box) -> Plane:
     A pixel has colours that the anchor, `moved` as the face moved, shows around it; around the `lips`, closed
     ones in pixels of luma, also those between them and grey, as teeth and the dark have, and redder ones.
     """
-    low, high = cv2.erode(moved, _AROUND), cv2.dilate(moved, _AROUND)
+    low, high = floats(cv2.erode(moved, _AROUND)), floats(cv2.dilate(moved, _AROUND))
     low -= _FREE
     high += _FREE
     rows, columns = _open(lips)
@@ -118,7 +118,7 @@ def bound_chroma(drawn: Plane, moved: Plane, lips: Box) -> Plane:
     np.minimum(mouth_low, NEUTRAL, out=mouth_low)
     np.maximum(mouth_high[..., 0], NEUTRAL, out=mouth_high[..., 0])
     np.maximum(mouth_high[..., 1] + _RED, NEUTRAL, out=mouth_high[..., 1])
-    bound = cv2.min(cv2.max(drawn, low), high)
+    bound = floats(cv2.min(cv2.max(drawn, low), high))
     inside = bound[rows, columns]
     # The yellow of teeth leans to red as that of skin does; with too little red it is green.
     leaning = np.minimum(mouth_high[..., 1], NEUTRAL + _LEAN * (NEUTRAL - inside[..., 0]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.anchor.crop import Mask
 from engine.picture.colour import Box, bound_chroma
-from engine.picture.yuv import NEUTRAL, Levels, Plane
+from engine.picture.yuv import NEUTRAL, Levels, Plane, floats, ramp
 
 _SEARCHES = 16  # of a thread, about 1 MB each
 _LIGHT = 1.5  # Gaussian sigma above which the drawn picture decides: where light and shade lie
@@ -25,6 +25,7 @@ _MAX_SHARPEN = 2.0
 _HALO = 20.0  # levels beyond its neighbours that sharpening may push a pixel
 _TONE = 5.0  # levels of U and V by which skin may change colour as it moves
 _NEAR = np.ones((3, 3), np.uint8)
+_NOTHING = np.zeros(4)  # what OpenCV takes for a single number
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class DetailCarrier:
         flow = self._find(drawn.luma, idle.luma)
         flow *= _pairs(cv2.resize(changed, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_NEAREST))
         moved = _moved(idle, flow)
-        light = cv2.GaussianBlur(drawn.luma - moved.luma, (9, 9), _LIGHT)
+        light = floats(cv2.GaussianBlur(drawn.luma - moved.luma, (9, 9), _LIGHT))
         share = _agreement(light)
         own = _sharpened(drawn.luma, moved.luma, share)
         own -= NEUTRAL
@@ -80,22 +81,22 @@ class DetailCarrier:
         light *= share
         light += own
         colours = bound_chroma(drawn.chroma, moved.chroma, lips)
-        tone = cv2.blur(colours - moved.chroma, (3, 3))
+        tone = floats(cv2.blur(colours - moved.chroma, (3, 3)))
         np.clip(tone, -_TONE, _TONE, out=tone)
         colours -= NEUTRAL
         tone -= colours
         tone *= _pairs(_halved(share))
         tone += colours
-        return Carried(flow, share, Levels(np.asarray(light, np.float32), np.asarray(tone, np.float32)))
+        return Carried(flow, share, Levels(light, tone))
 
     def _find(self, drawn: Plane, idle: Plane) -> Plane:
         """(h / 2, w / 2, 2), in its own pixels: from each to where the idle picture shows the same part."""
-        one, other = (cv2.add(luma, 0, dtype=cv2.CV_8U) for luma in (drawn, idle))
+        one, other = (cv2.add(luma, _NOTHING, dtype=cv2.CV_8U) for luma in (drawn, idle))
         found = _motions.of(one.shape).calc(one, other, None)  # type: ignore[call-overload]
         # Two boxes of 3 are nearly a Gaussian of 1.2, at a third of its cost.
-        half = cv2.blur(cv2.blur(_halved(found), (3, 3)), (3, 3))
-        half *= 0.5
-        return np.asarray(half, np.float32)
+        half = floats(cv2.blur(cv2.blur(_halved(found), (3, 3)), (3, 3)))
+        half *= np.float32(0.5)
+        return half
 
 
 def _halved(plane: Plane) -> Plane:
@@ -116,7 +117,8 @@ def _moved(idle: Levels, flow: Plane) -> Levels:
     )
     how = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
     luma = cv2.remap(idle.luma, right, down, how, borderMode=cv2.BORDER_REPLICATE)
-    chroma = cv2.remap(idle.chroma, flow, None, how, borderMode=cv2.BORDER_REPLICATE)
+    pairs = np.empty(0)  # two planes of the flow are one map already
+    chroma = cv2.remap(idle.chroma, flow, pairs, how, borderMode=cv2.BORDER_REPLICATE)
     return Levels(np.asarray(luma, np.float32), np.asarray(chroma, np.float32))
 
 
@@ -125,18 +127,14 @@ def _agreement(apart: cv2.typing.MatLike) -> Mask:
     coarse = cv2.GaussianBlur(_halved(np.asarray(apart, np.float32)), (0, 0), _COARSE / 2)
     coarse = cv2.resize(coarse, apart.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     miss = cv2.blur(cv2.dilate(cv2.absdiff(apart, coarse), _NEAR), (5, 5))
-    low, high = _MISS
-    miss -= low
-    miss *= -1 / (high - low)
-    miss += 1
-    return np.asarray(cv2.GaussianBlur(cv2.min(cv2.max(miss, 0.0), 1.0), (9, 9), 1.5), np.float32)
+    return 1 - floats(cv2.GaussianBlur(ramp(miss, *_MISS), (9, 9), 1.5))
 
 
 def _sharpened(drawn: Plane, moved: Plane, share: Mask) -> Plane:
     """The drawn picture with edges as strong as the anchor's: by as much as it is softer where both agree."""
     edges, true = (one - cv2.GaussianBlur(one, (7, 7), _EDGE) for one in (drawn, moved))
     softer = np.sqrt(_energy(true, share) / max(_energy(edges, share), 1e-3))
-    low, high = cv2.erode(drawn, _NEAR), cv2.dilate(drawn, _NEAR)
+    low, high = floats(cv2.erode(drawn, _NEAR)), floats(cv2.dilate(drawn, _NEAR))
     low -= _HALO
     high += _HALO
     edges *= np.float32(np.clip(softer - 1 + _INSIDE, 0, _MAX_SHARPEN))

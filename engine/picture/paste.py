@@ -16,7 +16,7 @@ from engine.picture.colour import ColourMatch
 from engine.picture.detail import Carried, DetailCarrier
 from engine.picture.place import Matrix, Place, Ways, covered, find_window
 from engine.picture.steady import Steady
-from engine.picture.yuv import NEUTRAL, Frame, Levels, Plane, planes, to_levels
+from engine.picture.yuv import NEUTRAL, Frame, Levels, Plane, floats, planes, ramp, to_levels
 
 _CHANGE = (2.5, 9.0)  # levels at which a change begins to count, and counts fully
 _CHANGE_REACH = 5  # pixels of chroma over which a change spreads
@@ -150,7 +150,7 @@ def _fill(out: Frame, anchor: Frame, part: _Part, ways: Ways, carried: Carried, 
     fields = part.warped(values, ways.to_window)
     _sharpen(fields[..., 2], part, rest, covered(mask - taken, _INSIDE), ways, anchor)
     x, y = _fill_chroma(out, anchor, part.half, ways, carried, mask, taken)
-    right, down = (2 * cv2.resize(one, part.size, interpolation=cv2.INTER_LINEAR) for one in (x, y))
+    right, down = (2 * floats(cv2.resize(one, part.size, interpolation=cv2.INTER_LINEAR)) for one in (x, y))
     source, target = planes(anchor)[0], planes(out)[0]
     moved = cv2.remap(source, *_pointing(right, down, part), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     _mix(target, source, part, moved, fields)
@@ -252,8 +252,5 @@ def _changed(drawn: Levels, idle: Levels) -> Mask:
     chroma = cv2.absdiff(drawn.chroma, idle.chroma)
     difference = cv2.dilate(np.maximum(luma, np.maximum(chroma[..., 0], chroma[..., 1])), _NEAR)
     changed = cv2.blur(difference, (_CHANGE_REACH, _CHANGE_REACH))
-    low, high = _CHANGE
-    changed -= low
-    changed *= 1 / (high - low)
-    changed = cv2.min(cv2.max(changed, 0.0), 1.0)
-    return np.asarray(cv2.resize(changed, drawn.luma.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    size = drawn.luma.shape[::-1]
+    return floats(cv2.resize(ramp(changed, *_CHANGE), size, interpolation=cv2.INTER_LINEAR))

@@ -58,7 +58,7 @@ class Place:
         self.to_window: Matrix = crop.matrix(size)
         """From pixels of the frame to those of the window."""
         self.to_window[:, 2] -= x, y
-        self.to_frame: Matrix = cv2.invertAffineTransform(self.to_window)
+        self.to_frame: Matrix = np.asarray(cv2.invertAffineTransform(self.to_window), np.float64)
         self._mask = np.rint(mask[rows, columns] * 255).astype(np.uint8)
         luma, *chroma = planes(to_i420(np.ascontiguousarray(idle[rows, columns])))
         self._luma, self._chroma = luma.copy(), np.asarray(cv2.merge(chroma), np.uint8)

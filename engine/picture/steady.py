@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from engine.picture.yuv import Levels, Plane
+from engine.picture.yuv import Levels, Plane, ramp
 
 _FOLLOW = 0.35  # share of a difference without motion that a tick takes over
 _MOTION = (2.0, 7.0)  # levels of difference that begin to count as motion, and that count fully
@@ -46,11 +46,10 @@ def _follow(apart: Plane) -> Plane:
     """(h / 2, w / 2): how much of the difference from the last picture is taken over, from `_FOLLOW` to 1."""
     half = cv2.resize(np.abs(apart), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     moved = cv2.blur(cv2.dilate(half, _NEAR), (_SPREAD, _SPREAD))
-    low, high = _MOTION
-    rise = (1 - _FOLLOW) / (high - low)
-    moved *= rise
-    moved += _FOLLOW - low * rise
-    return np.asarray(cv2.min(cv2.max(moved, _FOLLOW), 1.0), np.float32)
+    follow = ramp(moved, *_MOTION)
+    follow *= np.float32(1 - _FOLLOW)
+    follow += np.float32(_FOLLOW)
+    return follow
 
 
 def _shifted(last: Plane, shift: tuple[int, int], now: Plane) -> Plane:

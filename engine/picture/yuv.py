@@ -40,6 +40,20 @@ def to_levels(rgb: Picture) -> Levels:
     return Levels(luma.astype(np.float32), cv2.merge(chroma).astype(np.float32))
 
 
+def floats(values: cv2.typing.MatLike) -> Plane:
+    """What OpenCV made of float32, as such."""
+    return np.asarray(values, np.float32)
+
+
+def ramp(values: cv2.typing.MatLike, low: float, high: float) -> Plane:
+    """In the memory of float32 `values`: 0 up to `low`, 1 from `high` on, straight between."""
+    rising = floats(values)
+    rising -= np.float32(low)
+    rising *= np.float32(1 / (high - low))
+    np.clip(rising, 0, 1, out=rising)
+    return rising
+
+
 def planes(frame: Frame) -> tuple[Frame, Frame, Frame]:
     """Views on Y (h, w), U and V (h / 2, w / 2) of a contiguous I420 picture; writing there writes to it."""
     width = frame.shape[1]

@@ -78,7 +78,7 @@ def test_time_within_a_timed_function_counts_once(monkeypatch: pytest.MonkeyPatc
         nonlocal now
         now += seconds
 
-    monkeypatch.setattr(module.time, "thread_time", lambda: now)
+    monkeypatch.setattr("time.thread_time", lambda: now)
     watch = Stopwatch()
     inner = watch.timed("paste/colour", lambda: spend(2.0))
 
