@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,8 @@ async def test_another_mouth_layout_or_anchor_is_another_file(avatars: Path, fol
 
 async def test_presenters_with_the_same_pixels_share(avatars: Path, folder: Path) -> None:
     """Two copies of a package, or a package that was renamed."""
+    shutil.rmtree(avatars / "other")
+    shutil.copytree(avatars / "fake", avatars / "other")
     mouths = Mouths()
     await loaded(folder, mouths)
     await loaded(folder, mouths, "other")
