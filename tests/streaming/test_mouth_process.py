@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 
 from engine.anchor.crop import Picture
+from engine.anchor.package import shipped_mouth
 from engine.errors import KouboError
 from engine.mouth.openvino_runtime import OpenVinoMouth
 from engine.mouth.region import Region
 from engine.speech.mel import Mel
 from streaming import mouth_process
+from streaming.bench_load import thread_s
 from streaming.mouth_process import MouthLost, RemoteMouth, open_remote
 from tests.fakes import SIZE
 from tests.streaming.fake_mouth_worker import COMMAND, CRASH, HANG, NAP, NAP_S, RAISE, Faulty
@@ -254,3 +256,30 @@ def test_the_real_worker_draws_as_openvino_does_here(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         mouth.decode(mels(2), features), local.decode(mels(2), local.encode(faces(2)))
     )
+
+
+@pytest.mark.slow
+def test_what_a_process_of_its_own_costs() -> None:
+    """Prints (-s) ms and core-ms of one mouth, in this process and in its own, by turns in one run."""
+    folder = shipped_mouth("lite192")
+    whole, _ = open_remote(folder, "openvino", lanes=1)
+    part = Region(48, 84, 144, 180)
+    apart, here = whole.restricted(part), OpenVinoMouth(folder).restricted(part)
+    idle = np.random.default_rng(0).integers(0, 256, (1, 192, 192, 3), dtype=np.uint8)
+    features, sound = apart.encode(idle), mels(1)
+    np.testing.assert_array_equal(apart.decode(sound, features), here.decode(sound, features))
+    pid = whole.pid
+    assert pid is not None
+    spent = {"here": [0.0, 0.0], "apart": [0.0, 0.0]}
+    rounds, some = 20, 20
+    for _ in range(rounds):
+        for name, mouth in (("here", here), ("apart", apart)):
+            began, cpu = time.perf_counter(), time.process_time() + thread_s(pid)
+            for _ in range(some):
+                mouth.decode(sound, features)
+            spent[name][0] += time.perf_counter() - began
+            spent[name][1] += time.process_time() + thread_s(pid) - cpu
+    each = {name: [1000 * value / (rounds * some) for value in values] for name, values in spent.items()}
+    for name, (wall, cpu) in each.items():
+        print(f"{name}: {wall:.2f} ms, {cpu:.2f} core-ms a mouth")
+    assert each["apart"][1] < 2 * each["here"][1]
