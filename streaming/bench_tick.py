@@ -171,7 +171,6 @@ def bench_tick(
     mouth: MouthRuntime,
     seconds: float,
     flame: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Let `avatar` speak for `seconds` of its time as fast as it goes; one session, one tick after another.
 
@@ -187,16 +186,13 @@ def bench_tick(
     features = AnchorFeatures(avatar, mouth)
     features.fill()
     speech = _speech(_WARM_UP_TICKS + ticks)
-    rounds = _MEMORY_TICKS + ticks * (1 if flame is None else 2)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # as the server has it
     try:
-        rows = _timed(_Session(avatar, features, mouth, speech), ticks, lambda done: progress(done, rounds))
+        rows = _timed(_Session(avatar, features, mouth, speech), ticks)
         held = _held(_Session(avatar, features, mouth, speech))
-        progress(ticks + _MEMORY_TICKS, rounds)
         if flame is not None:
             _draw(_Session(avatar, features, mouth, speech), ticks, flame)
-            progress(rounds, rounds)
     finally:
         cv2.setNumThreads(threads)
     return {
@@ -231,7 +227,7 @@ def _speech(ticks: int) -> Samples:
     return np.resize(speak(_TEXT, "en-us").samples, ticks * SAMPLES_PER_TICK)
 
 
-def _timed(session: _Session, ticks: int, tell: Callable[[int], None]) -> list[_Row]:
+def _timed(session: _Session, ticks: int) -> list[_Row]:
     """The speaking ticks with one clip in them. Raises KouboError where there is none."""
     watch = Stopwatch()
     objects = [
@@ -250,7 +246,6 @@ def _timed(session: _Session, ticks: int, tell: Callable[[int], None]) -> list[_
             faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
             if number >= _WARM_UP_TICKS and tick.speaking and tick.other is None:
                 rows.append(_Row(cpu, wall, dict(watch.spent), faults))
-            tell(max(0, number - _WARM_UP_TICKS))
     if not rows:
         raise KouboError("Nobody spoke in this time; measure for longer.")
     return rows

@@ -31,8 +31,7 @@ def voice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_step_of_a_speaking_tick_is_timed(avatar: Avatar) -> None:
-    told: list[tuple[int, int]] = []
-    found = bench_tick(avatar, FakeMouth(), 1.2, progress=lambda done, of: told.append((done, of)))
+    found = bench_tick(avatar, FakeMouth(), 1.2)
     steps = found["steps"]
     assert set(steps) == {
         *(probe.step for probe in PROBES),
@@ -48,7 +47,6 @@ def test_every_step_of_a_speaking_tick_is_timed(avatar: Avatar) -> None:
     assert 0 < found["ticks"] <= 30
     assert found["memory"]["held_mb"] > 0
     assert found["memory"]["page_faults"] >= 0
-    assert told[-1][0] == told[-1][1] or told[-1][0] == 60
     json.dumps(found)
 
 
