@@ -38,6 +38,7 @@ def bench_live(
     speaking: Annotated[
         float, typer.Option(help="Share of the time in which microphones speak; 1 is the worst case.")
     ] = 1.0,
+    codec: Annotated[str, typer.Option(help="h264 or vp8.")] = "h264",
     runtime: Runtime = None,
     save: Save = None,
     against: Against = None,
@@ -49,6 +50,7 @@ def bench_live(
     from streaming.bench import Plan
     from streaming.bench import bench_live as measure
     from streaming.bench_server import server_command
+    from streaming.encoding.base import read_codec
     from trt_build.plot_live import plot_live
 
     plan = Plan(
@@ -58,6 +60,7 @@ def bench_live(
         mouth=mouth,
         also=also,
         speaking=speaking,
+        codec=read_codec(codec),
     )
     report = Report("bench live", save, against, plot, plot_live)
     with progress("the server", percent=True) as bar:
@@ -93,7 +96,7 @@ def _spread(found: dict[str, float]) -> str:
 def _table(figures: dict[str, Any]) -> None:
     out = Console(highlight=False, soft_wrap=True)
     table = Table(
-        title="Live sessions: ms as p50/p95/p99; the processor in cores",
+        title=f"Live sessions, {figures['codec']}: ms as p50/p95/p99; the processor in cores",
         box=SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
         pad_edge=False,

@@ -23,6 +23,7 @@ from streaming.bench_crowd import Client, Crowd
 from streaming.bench_load import PICTURE_LATENESS, TICK_LATENESS, Load, need_proc
 from streaming.bench_presenters import staged_presenters
 from streaming.bench_server import Server, running_server, server_command, until_ready
+from streaming.encoding.base import CODECS, Codec
 from streaming.pacing import TICK_S, percentiles
 
 LEAST_FPS = 24.9
@@ -40,7 +41,7 @@ class Plan:
 
     `seconds` a step; `avatars` by turns, the server's default presenter when empty; `mouth` and `also`:
     folders of mouths, `mouth` for all sessions instead of their presenters' own, `also` for one session
-    beside the others; `speaking`: how much of the time microphones speak, (0, 1].
+    beside the others; `speaking`: how much of the time microphones speak, (0, 1]; `codec` of the pictures.
     """
 
     sessions: Sequence[int] = ()
@@ -49,6 +50,7 @@ class Plan:
     mouth: str | None = None
     also: str | None = None
     speaking: float = 1.0
+    codec: Codec = "h264"
 
 
 def bench_live(
@@ -85,7 +87,7 @@ async def _bench(
         most = max(plan.sessions, default=_MOST) + bool(also)
         server = await stack.enter_async_context(running_server(most, command, environment))
         await until_ready(server)
-        crowd = Crowd(server, clip, stack)
+        crowd = Crowd(server, clip, stack, plan.codec)
         meter = _Meter(server, crowd.clients)
         if also:
             await crowd.enter(also)
@@ -107,6 +109,7 @@ async def _bench(
         ),
         "also": plan.also,
         "speaking": plan.speaking,
+        "codec": plan.codec,
         "avatars": list(plan.avatars),
         "mouth": plan.mouth,
         "seconds": plan.seconds,
@@ -187,6 +190,8 @@ def _step(
         "late_pictures_ratio": now.late_ratio(was, PICTURE_LATENESS, TICK_S),
         "worst_session_late_ratio": round(worst, 5),
         "repeated_mouths_ratio": round(now.since(was, "koubo_mouths_repeated_total") / max(1.0, ticks), 5),
-        "unencoded_pictures": int(now.since(was, "koubo_unencoded_pictures_total", "h264")),
+        "unencoded_pictures": int(
+            sum(now.since(was, "koubo_unencoded_pictures_total", codec) for codec in CODECS)
+        ),
         "skipped_ticks": int(now.since(was, "koubo_skipped_ticks_total")),
     }

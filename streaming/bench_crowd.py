@@ -11,6 +11,7 @@ from engine.errors import KouboError
 from streaming.bench_clip import EncodedClip, EncodedMicrophone
 from streaming.bench_delay import mic_to_mouth
 from streaming.bench_server import Server
+from streaming.encoding.base import Codec
 from streaming.webrtc.client import publish
 from streaming.webrtc.ending import close_connection
 from streaming.webrtc.light import LightWatcher
@@ -32,19 +33,22 @@ class Client:
 
 
 class Crowd:
-    """All the busy sessions of a server; `stack` ends them."""
+    """All the busy sessions of a server, watched in one codec; `stack` ends them."""
 
-    def __init__(self, server: Server, clip: EncodedClip, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, server: Server, clip: EncodedClip, stack: AsyncExitStack, codec: Codec = "h264"
+    ) -> None:
         self.clients: list[Client] = []
         self._server = server
         self._clip = clip
         self._stack = stack
+        self._codec = codec
 
     async def enter(self, avatar: str | None = None) -> None:
         """One session more, of the server's default presenter or another. Raises KouboError."""
         body = json.dumps({"avatar": avatar} if avatar else {})
         opened = json.loads(await self._server.request("POST", "/v1/sessions", body, "application/json"))
-        watcher = LightWatcher()
+        watcher = LightWatcher(self._codec)
         self._stack.push_async_callback(watcher.close)
         await watcher.connect(self._server.exchange(opened["whep"]))
         first = len(self.clients) * _APART_S * _PACKETS_PER_SECOND % len(self._clip.packets)

@@ -46,6 +46,7 @@ def live_figures(
         "sessions_in_time": sessions,
         "also": None,
         "speaking": 1.0,
+        "codec": "h264",
         "avatars": [],
         "mouth": None,
         "seconds": 20.0,
@@ -176,13 +177,15 @@ def test_live_sweeps_by_itself_or_as_it_is_told(plans: list[Plan]) -> None:
         "big",
         "--speaking",
         "0.5",
+        "--codec",
+        "vp8",
         "--seconds",
         5,
     )
     koubo_bench("live", *words)
     assert plans == [
         Plan(),
-        Plan(sessions=(1, 2, 4), seconds=5.0, avatars=("ada", "kai"), also="big", speaking=0.5),
+        Plan(sessions=(1, 2, 4), seconds=5.0, avatars=("ada", "kai"), also="big", speaking=0.5, codec="vp8"),
     ]
     with pytest.raises(KouboError, match="--sessions two is no list of numbers"):
         koubo_bench("live", "--sessions", "two")

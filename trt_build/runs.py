@@ -30,7 +30,7 @@ _HIGHER = ("per_second", "streams", "fps", "sessions_in_time", "_db", "ssim")
 _NEITHER = ("limit_ms", "first_ms", "delay_ms")
 """A setting; a single call, which says little; delays at another number of streams."""
 
-_SETTINGS = ("model", "sessions", "also", "mouth", "speaking", "avatars", "avatar", "target_kbps")
+_SETTINGS = ("model", "sessions", "also", "mouth", "speaking", "avatars", "avatar", "codec", "target_kbps")
 
 
 @dataclass(frozen=True, slots=True)
