@@ -23,7 +23,8 @@ Command: TypeAlias = Callable[..., list[str]]
 TEXT = "Good evening, and welcome to the show. Tonight there is a great deal to talk about. " * 20
 
 _AVATAR = "ada"
-_SETTLE_S = 2.0
+_SETTLE_S = 6.0
+"""Until what was begun at the start, and connecting, is over."""
 
 
 @dataclass(frozen=True, slots=True)
