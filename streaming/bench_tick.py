@@ -185,6 +185,8 @@ def bench_tick(
     mouth = mouth.restricted(avatar.paste_region)  # as the server does
     features = AnchorFeatures(avatar, mouth)
     features.fill()
+    for frame in range(avatar.frames):
+        avatar.place(frame)  # made once, as features are: no part of a tick
     speech = _speech(_WARM_UP_TICKS + ticks)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # as the server has it

@@ -84,6 +84,7 @@ class Loaded:
     def warm(self, frame: int) -> None:
         """Compute what showing a frame needs, if that is not done. Blocks, some milliseconds."""
         self.avatar.frame(frame)
+        self.avatar.place(frame)
         _ = self.features[frame]
 
     def rehearse(self) -> None:
