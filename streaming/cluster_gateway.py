@@ -22,6 +22,7 @@ from streaming.cluster_links import Directory, Links, Remote
 from streaming.cluster_metrics import merged
 from streaming.cluster_placement import Placement, holder
 from streaming.cluster_proxy import answer, ask, forward_http, forward_websocket, gone
+from streaming.cluster_replica import LOAD_HEADER, read_load
 from streaming.cluster_settings import Plan
 from streaming.errors import Busy, Gone, NotFound, Refusal
 from streaming.limits import Limits, RateLimit
@@ -45,6 +46,7 @@ class Gateway:
         self._places: dict[object, asyncio.Future[str]] = {}
         secret = plan.secret.get_secret_value()
         self.links = Links(secrets.token_hex(4), directory, self.placement, secret, self._hand_out)
+        self._wait_s = plan.wait_s
         self._rate = RateLimit(settings.sessions_per_minute / 60, settings.sessions_at_once)
 
     @asynccontextmanager
@@ -143,32 +145,33 @@ class Gateway:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         refused: frozenset[str] = frozenset()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._wait_s
         while True:
             name = await self._place(refused)
-            opened = False
             try:
                 remote = self.links.get(name)
                 if remote is not None:
                     response = await ask(remote, scope, body)
-                    opened = response.status_code == httpx.codes.CREATED
+                    load = read_load(response.headers[LOAD_HEADER])
+                    self.placement.heard(name, load, loop.time())
                     if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                         await answer(response, send)
                         return
+                    if (not load.open or load.sessions >= load.capacity) and loop.time() < until:
+                        continue  # another gateway was first; once there is room again, it may be this one's
             except (Gone, Busy) as error:
                 logger.info("replica %s could not open a session: %s", name, error)
             finally:
-                self.placement.settle(name, opened=opened)
+                self.placement.settle(name)
             refused |= {name}
 
     async def _place(self, avoid: frozenset[str]) -> str:
         """A replica with room for one more session. Raises Busy when there is none in time."""
-        full = Busy(
-            "All sessions of this cluster are taken; end one or try again later.", {"Retry-After": _RETRY_S}
-        )
         loop = asyncio.get_running_loop()
         ticket = object()
         if not self.placement.ask(ticket, loop.time(), avoid):
-            raise full
+            raise _full()
         place: asyncio.Future[str] = loop.create_future()
         self._places[ticket] = place
         try:
@@ -176,13 +179,13 @@ class Gateway:
             name = await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled() and place.result():
-                self.placement.settle(place.result(), opened=False)
+                self.placement.settle(place.result())
             raise
         finally:
             del self._places[ticket]
             self.placement.forget(ticket)
         if not name:
-            raise full
+            raise _full()
         return name
 
     def _hand_out(self) -> None:
@@ -190,7 +193,7 @@ class Gateway:
         for ticket, name in self.placement.grant(asyncio.get_running_loop().time()):
             place = self._places[ticket]
             if place.done():  # cancelled; whoever waited does not come
-                self.placement.settle(name, opened=False)
+                self.placement.settle(name)
             else:
                 place.set_result(name)
 
@@ -226,6 +229,11 @@ async def _page(remote: Remote) -> str:
         if response.status_code == httpx.codes.OK:
             return response.text
     return ""
+
+
+def _full() -> Busy:
+    sentence = "All sessions of this cluster are taken; end one or try again later."
+    return Busy(sentence, {"Retry-After": _RETRY_S})
 
 
 def _problem(refusal: Refusal) -> JSONResponse:

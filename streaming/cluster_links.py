@@ -5,7 +5,6 @@ health checks; a machine that loses power says nothing, and is taken for gone af
 """
 
 import asyncio
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -17,8 +16,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from streaming.cluster_placement import Load, Placement
-from streaming.cluster_replica import LINK, SECRET_HEADER
+from streaming.cluster_placement import Placement
+from streaming.cluster_replica import LINK, SECRET_HEADER, read_load
 
 SILENCE_S = 4.0
 """A replica that says nothing for so long is gone."""
@@ -33,7 +32,7 @@ _ANSWER_S = 120.0
 _REMEMBERED = 10_000
 """Lost replicas that are told at once; of others a gateway asks the directory first."""
 
-_FAULTS = (OSError, TimeoutError, WebSocketException, ValueError, KeyError)
+_FAULTS = (OSError, TimeoutError, WebSocketException, ValueError, KeyError, TypeError)
 
 logger = logging.getLogger(__name__)
 
@@ -187,8 +186,7 @@ class Links:
         clock = asyncio.get_running_loop().time
         while True:
             async with asyncio.timeout(SILENCE_S):
-                said = json.loads(await link.recv())
-            load = Load(int(said["sessions"]), int(said["capacity"]), bool(said["open"]))
+                load = read_load(str(await link.recv()))
             if remote.name not in self._remotes:
                 logger.info("replica %s is at %s", remote.name, remote.url)
                 self._remotes[remote.name] = remote

@@ -33,11 +33,15 @@ def holder(session_id: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a replica says of itself: sessions it has, how many it can have, whether new ones may come."""
+    """What a replica says of itself: sessions it has, how many it can have, whether new ones may come.
+
+    `number` grows with each word of a replica: what was said before is not believed after.
+    """
 
     sessions: int
     capacity: int
     open: bool = True
+    number: int = 0
 
 
 @dataclass(slots=True)
@@ -87,9 +91,11 @@ class Placement:
         return {name: place.load for name, place in self._places.items()}
 
     def heard(self, name: str, load: Load, now: float) -> None:
-        """A replica says how it does."""
+        """A replica says how it does, on its link or with an answer."""
         place = self._places.setdefault(name, _Place(load))
-        place.load, place.heard = load, now
+        place.heard = now
+        if load.number >= place.load.number:
+            place.load = load
 
     def lost(self, name: str) -> None:
         """A replica is gone, and its sessions with it. One that is not known is no error."""
@@ -127,15 +133,11 @@ class Placement:
             del self._waiting[ticket]
         return late
 
-    def settle(self, name: str, *, opened: bool) -> None:
-        """A session that was coming is there, or will not come."""
+    def settle(self, name: str) -> None:
+        """A session that was coming is there, as its replica has said with the answer, or will not come."""
         place = self._places.get(name)
-        if place is None or place.coming == 0:
-            return  # lost, or lost and back, in the meantime
-        place.coming -= 1
-        if opened:
-            load = place.load
-            place.load = Load(load.sessions + 1, load.capacity, load.open)
+        if place is not None and place.coming:  # else lost, or lost and back, in the meantime
+            place.coming -= 1
 
     def _roomiest(self, now: float, avoid: frozenset[str]) -> str | None:
         fit = [

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from streaming.auth import refuse
 from streaming.cluster_links import Remote
-from streaming.cluster_replica import SECRET_HEADER
+from streaming.cluster_replica import LOAD_HEADER, SECRET_HEADER
 from streaming.errors import Busy, Gone, Refusal
 
 GONE = "The machine that held this session is gone; open a new session."
@@ -43,7 +43,7 @@ _NOT_UP = _HOP | {"authorization", "cookie", "expect", SECRET_HEADER}
 _ABNORMAL = 1006
 _CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011})
 
-_NOT_DOWN = _HOP | {"date", "server"}
+_NOT_DOWN = _HOP | {"date", "server", LOAD_HEADER}
 
 _Answer = TypeVar("_Answer")
 

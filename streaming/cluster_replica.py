@@ -2,12 +2,15 @@
 
 import asyncio
 import hmac
+import json
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import asdict, replace
+from itertools import count
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from engine.errors import KouboError
@@ -23,6 +26,9 @@ from streaming.settings import Settings
 SECRET_HEADER = "x-koubo-cluster"
 LINK = "/cluster/link"
 """A WebSocket on which a replica says how it does, at every change and every `BEAT_S`."""
+
+LOAD_HEADER = "x-koubo-load"
+"""The same with every answer to a new session, so that a gateway need not wait for the link."""
 
 BEAT_S = 0.5
 _LOOK_S = 0.05
@@ -49,6 +55,12 @@ def replica_settings(settings: Settings, plan: Plan) -> Settings:
             "tls_key": None,
         }
     )
+
+
+def read_load(text: str) -> Load:
+    """What a replica said. Raises ValueError, KeyError or TypeError for anything else."""
+    said = json.loads(text)
+    return Load(int(said["sessions"]), int(said["capacity"]), bool(said["open"]), int(said["number"]))
 
 
 class Replica:
@@ -139,6 +151,7 @@ class GatewaysOnly:
         self._app = app
         self._secret = secret.encode()
         self._load = load
+        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on, or refuse."""
@@ -150,8 +163,23 @@ class GatewaysOnly:
             await refuse(Forbidden("This port is for the gateways of its cluster."), scope, receive, send)
         elif scope["type"] == "websocket" and scope["path"] == LINK:
             await self._tell(WebSocket(scope, receive, send))
+        elif scope["type"] == "http" and scope["method"] == "POST":
+            await self._app(scope, receive, self._telling(send))
         else:
             await self._app(scope, receive, send)
+
+    def _say(self) -> str:
+        """How the replica does, as JSON; asked on its loop alone: numbers follow one another as facts do."""
+        return json.dumps(asdict(replace(self._load(), number=next(self._numbers))))
+
+    def _telling(self, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                said = (LOAD_HEADER.encode(), self._say().encode())
+                message = {**message, "headers": [*message["headers"], said]}
+            await send(message)
+
+        return sending
 
     async def _tell(self, link: WebSocket) -> None:
         await link.accept()
@@ -163,9 +191,7 @@ class GatewaysOnly:
                 load = self._load()
                 if load != said or beats * _LOOK_S >= BEAT_S:
                     said, beats = load, 0
-                    await link.send_json(
-                        {"sessions": load.sessions, "capacity": load.capacity, "open": load.open}
-                    )
+                    await link.send_text(self._say())
                 beats += 1
                 await asyncio.wait([gone], timeout=_LOOK_S)
         except WebSocketDisconnect:
