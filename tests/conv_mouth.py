@@ -70,18 +70,18 @@ class _Graph:
         return self.add("ConvTranspose", [source, *weights], output, **about)
 
     def model(self, inputs: _Shapes, outputs: _Shapes) -> onnx.ModelProto:
-        ports = [
-            [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
-                for name, shape in each.items()
-            ]
-            for each in (inputs, outputs)
-        ]
-        graph = helper.make_graph(self._nodes, "conv", *ports, self._weights)
+        graph = helper.make_graph(self._nodes, "conv", _ports(inputs), _ports(outputs), self._weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
         model.ir_version = 9
         onnx.checker.check_model(model)
         return model
+
+
+def _ports(shapes: _Shapes) -> list[onnx.ValueInfoProto]:
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
+        for name, shape in shapes.items()
+    ]
 
 
 def _encoder(graph: _Graph, size: int) -> dict[str, tuple[int, int, int]]:
