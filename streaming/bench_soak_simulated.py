@@ -267,7 +267,7 @@ def simulated_figures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         Verdict(
             "microphone that waits, at most", f"{worst:.3f} s", f"{_MIC_BACKLOG_S} s", worst <= _MIC_BACKLOG_S
         ),
-        memory_verdict("memory of its own", memory["own_mb"]),
+        memory_verdict("memory of its own", memory["own_mb"], last["at"] / 3600),
         count_verdict("Python objects", column(settled, "objects"), 200.0),
         count_verdict("descriptors", column(settled, "descriptors"), 0.0),
         count_verdict("threads", column(settled, "threads"), 0.0),

@@ -55,7 +55,7 @@ def soak_figures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     verdicts = [
         *_drifts(samples),
         _count_of_ticks(first, last),
-        memory_verdict("memory of its own", memory["own_mb"]),
+        memory_verdict("memory of its own", memory["own_mb"], last["at"] / 3600),
         count_verdict("descriptors", column(settled, "descriptors")),
         count_verdict("threads", column(settled, "threads")),
         _at_least("pictures that reached the viewer", _share(first, last), _REACHED),

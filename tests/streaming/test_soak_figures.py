@@ -64,7 +64,7 @@ class TestSlope:
         found = slope(TIMES, list(500 - np.array(TIMES) / 100 + noise(2)))
         assert found is not None
         assert found.high < 0
-        assert memory_verdict("memory", found).met
+        assert memory_verdict("memory", found, 1).met
 
 
 class TestVerdicts:
@@ -81,10 +81,13 @@ class TestVerdicts:
         assert ticks_of(found.per_hour) == 9
 
     def test_an_interval_too_wide_to_tell_is_no_success(self) -> None:
-        assert memory_verdict("memory", Slope(0.1, -0.5, 0.7)).met
-        assert not memory_verdict("memory", Slope(0.1, -50, 50)).met
-        assert not memory_verdict("memory", Slope(3, 1, 5)).met
-        assert not memory_verdict("memory", None).met
+        assert memory_verdict("memory", Slope(0.1, -0.5, 0.7), 1).met
+        assert not memory_verdict("memory", Slope(0.1, -50, 50), 1).met
+        assert not memory_verdict("memory", Slope(3, 1, 5), 1).met
+        assert not memory_verdict("memory", None, 1).met
+        # One step of the heap in an hour is no leak; the same each hour for eight is.
+        assert memory_verdict("memory", Slope(0.12, 0.06, 0.18), 1).met
+        assert not memory_verdict("memory", Slope(0.12, 0.06, 0.18), 8).met
         assert not drift_verdict("drift", None).met
 
     def test_counts_are_compared_by_their_medians(self) -> None:
