@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +22,10 @@ from commands.bench_start import bench_start
 from commands.bench_tick import bench_tick
 from commands.terminal import Json, Runtime, console, progress, show
 from engine.errors import KouboError, MissingToolError
+
+if TYPE_CHECKING:
+    from engine.mouth.region import Region
+    from engine.mouth.runtime import MouthRuntime
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.command("live")(bench_live)
@@ -48,6 +52,10 @@ def bench_mouth(
     ] = None,
     frames: Annotated[int, typer.Option(help="Calls to time at each batch.", min=10)] = 300,
     seconds: Annotated[float, typer.Option(help="Longest time at each batch.", min=0.1)] = 20.0,
+    region: Annotated[
+        str | None,
+        typer.Option(help="Draw this part alone: left,top,right,bottom in pixels; Ada's is 6,40,186,182."),
+    ] = None,
     card: Annotated[
         str | None, typer.Option(help="Tell the limits of this card, such as 'NVIDIA H200', instead of ours.")
     ] = None,
@@ -58,6 +66,7 @@ def bench_mouth(
 ) -> None:
     """Milliseconds and pictures a second of a mouth's live half, by runtime and batch."""
     from engine.mouth.choose import AUTO, RUNTIMES, open_runtime
+    from engine.mouth.region import Region
     from trt_build.bench import bench_runtimes
     from trt_build.cost import CARDS
     from trt_build.plot import plot_mouth
@@ -66,6 +75,16 @@ def bench_mouth(
         raise KouboError(f"The peak of {card!r} is not known; known are {', '.join(CARDS)}.")
     folder = _mouth(model)
     batches = _batches(batch) if batch else None
+    part = _region(region) if region else None
+
+    def open_mouth(name: str) -> "MouthRuntime":
+        mouth = open_runtime(name, folder)
+        if part and not Region.whole(mouth.size).holds(part):
+            raise KouboError(
+                f"--region {region} lies outside the mouth's {mouth.size} x {mouth.size} pixels."
+            )
+        return mouth.restricted(part) if part else mouth
+
     report = Report("bench mouth", save, against, plot, plot_mouth)
     with progress("opening the mouth") as bar:
 
@@ -76,7 +95,7 @@ def bench_mouth(
         figures = bench_runtimes(
             folder,
             RUNTIMES if runtime in (AUTO, "all") else (runtime,),
-            lambda name: open_runtime(name, folder),
+            open_mouth,
             first_only=runtime == AUTO,
             batches=batches,
             frames=frames,
@@ -182,6 +201,17 @@ def bench_viewers(
     with console.status(f"1 viewer, then {viewers}, for {seconds:g} s each"):
         figures = measure(viewers, seconds, wanted, partial(server_command, runtime=runtime or AUTO))
     report.finish(figures, as_json, lambda figures: show("Viewers", figures, as_json=False))
+
+
+def _region(text: str) -> "Region":
+    from engine.mouth.region import Region
+
+    try:
+        return Region(*(int(edge) for edge in text.split(",")))
+    except (ValueError, TypeError) as error:
+        raise KouboError(
+            f"--region {text!r} is no part of a picture; give left,top,right,bottom, such as 6,40,186,182."
+        ) from error
 
 
 def _mouth(model: str) -> Path:

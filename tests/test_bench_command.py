@@ -283,3 +283,10 @@ def test_on_a_real_card() -> None:
     assert found["gpu"] == card.name
     assert 16 < found["streams"] < 1e5
     assert found["delay_ms"]["p99"] < 40
+
+
+@pytest.mark.parametrize("region", ["1,2", "a,b,c,d", "9,0,4,4", "0,0,5000,5000"])
+def test_a_region_that_is_none_is_told(runtimes: dict[str, object], region: str, tmp_path: Path) -> None:
+    folder = write_tiny_mouth(tmp_path / "mouth", 8)
+    with pytest.raises(KouboError, match="--region"):
+        koubo_bench("mouth", "--mouth", folder, "--runtime", "openvino", "--region", region)
