@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -107,9 +106,13 @@ async def test_a_lost_node_costs_only_its_sessions(
     viewers: list[CountingViewer] = []
     try:
         async with client(settings) as http:
+
+            async def all_are_known() -> bool:
+                return "koubo_cluster_replicas 3.0" in (await http.get("/metrics")).text
+
+            await eventually(all_are_known, timeout_s=30)
             sessions = [await open_session(http) for _ in range(6)]
-            homes = Counter(holder(one["id"]) for one in sessions)
-            assert sorted(homes.values()) == [2, 2, 2]
+            assert len({holder(one["id"]) for one in sessions}) == 3
             viewers = [CountingViewer(one) for one in sessions]
             for viewer in viewers:
                 await viewer.connect(http)
@@ -120,7 +123,7 @@ async def test_a_lost_node_costs_only_its_sessions(
             )
             lost = [viewer for viewer in viewers if holder(viewer.session["id"]) == victim]
             kept = [viewer for viewer in viewers if viewer not in lost]
-            assert len(lost) == 2
+            assert lost
             ready = asyncio.Event()
             listening = asyncio.create_task(told_of_the_end(settings, lost[0].session["id"], ready))
             await asyncio.wait_for(ready.wait(), 10)
@@ -137,9 +140,9 @@ async def test_a_lost_node_costs_only_its_sessions(
             tell(f"410 within {1000 * (time.monotonic() - asked):.0f} ms")
             assert answer.status_code == 410
             assert answer.headers["content-type"] == "application/problem+json"
-            again = [await open_session(http) for _ in range(2)]
+            again = [await open_session(http) for _ in range(6 - len(kept))]
             placed = time.monotonic()
-            tell(f"two new sessions elsewhere {1000 * (placed - last):.0f} ms after it")
+            tell(f"{len(again)} new sessions elsewhere {1000 * (placed - last):.0f} ms after it")
             assert victim not in {holder(one["id"]) for one in again}
             await killing
             full = await http.post("/v1/sessions")
