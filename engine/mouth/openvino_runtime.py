@@ -147,6 +147,8 @@ class _Networks:
         self._settings: dict[str, object] = {
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": 1,
+            # Each network would tie its caller to the first core, all callers to the same one.
+            "ENABLE_CPU_PINNING": False,
             # What int8 leaves in floats is quicker as it is than turned to bf16 and back.
             "INFERENCE_PRECISION_HINT": "f32" if self.precision == "int8" else self.precision,
         }
