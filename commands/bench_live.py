@@ -1,7 +1,7 @@
 """`koubo bench live`: how many sessions a server carries in time."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -11,6 +11,9 @@ from rich.table import Table
 from commands.bench_report import Against, Plot, Report, Save
 from commands.terminal import Json, Runtime, progress
 from engine.errors import KouboError
+
+if TYPE_CHECKING:
+    from streaming.bench_crowd import Source
 
 _COLUMNS = (
     "sessions", "tick late", "picture late", ">40", "repeated", "fps", "mic to mouth",
@@ -39,6 +42,7 @@ def bench_live(
         float, typer.Option(help="Share of the time in which microphones speak; 1 is the worst case.")
     ] = 1.0,
     codec: Annotated[str, typer.Option(help="h264 or vp8.")] = "h264",
+    source: Annotated[str, typer.Option(help="What speaks: microphone or text.")] = "microphone",
     runtime: Runtime = None,
     save: Save = None,
     against: Against = None,
@@ -61,6 +65,7 @@ def bench_live(
         also=also,
         speaking=speaking,
         codec=read_codec(codec),
+        source=_source(source),
     )
     report = Report("bench live", save, against, plot, plot_live)
     with progress("the server", percent=True) as bar:
@@ -89,6 +94,22 @@ def _numbers(text: str) -> tuple[int, ...]:
         ) from error
 
 
+def _source(name: str) -> "Source":
+    from streaming.bench_crowd import SOURCES
+
+    for source in SOURCES:
+        if name == source:
+            return source
+    raise KouboError(f"There is no source {name!r}; choose {' or '.join(SOURCES)}.")
+
+
+def _speakers(figures: dict[str, Any]) -> str:
+    if figures["source"] == "text":
+        return "Texts are spoken without end"
+    worst = " (the worst case)" if figures["speaking"] == 1 else ""
+    return f"Microphones speak {100 * figures['speaking']:.0f} % of the time{worst}"
+
+
 def _spread(found: dict[str, float]) -> str:
     return "/".join(f"{value:.0f}" if value >= 100 else f"{value:.1f}" for value in found.values())
 
@@ -112,7 +133,7 @@ def _table(figures: dict[str, Any]) -> None:
             f"{100 * step['late_pictures_ratio']:.1f}%",
             f"{100 * step['repeated_mouths_ratio']:.1f}%",
             f"{step['fps']:.1f}",
-            _spread(step["mic_to_mouth_ms"]),
+            _spread(step["mic_to_mouth_ms"]) if figures["source"] == "microphone" else "",
             "+".join(f"{cpu[name]:.2f}" for name in ("drawing", "encoding", "sending")),
             f"{cpu['clients']:.2f}",
             f"{cpu['others']:.2f}",
@@ -125,8 +146,7 @@ def _table(figures: dict[str, Any]) -> None:
     out.print(f"{figures['sessions_in_time']} sessions in time{beside}.")
     out.print(
         f"In time: 99 of 100 pictures encoded within 40 ms of their tick, and 24.9 fps at every viewer. "
-        f"Microphones speak {100 * figures['speaking']:.0f} % of the time"
-        f"{' (the worst case)' if figures['speaking'] == 1 else ''}. "
+        f"{_speakers(figures)}. "
         "Clients ran on the same cores; what they took is told apart.",
         style="dim",
     )

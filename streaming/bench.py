@@ -19,7 +19,7 @@ from typing import Any
 
 from engine.errors import KouboError
 from streaming.bench_clip import EncodedClip, speech_clip
-from streaming.bench_crowd import Client, Crowd
+from streaming.bench_crowd import Client, Crowd, Source
 from streaming.bench_load import PICTURE_LATENESS, TICK_LATENESS, Load, need_proc
 from streaming.bench_presenters import staged_presenters
 from streaming.bench_server import Server, running_server, server_command, until_ready
@@ -41,7 +41,8 @@ class Plan:
 
     `seconds` a step; `avatars` by turns, the server's default presenter when empty; `mouth` and `also`:
     folders of mouths, `mouth` for all sessions instead of their presenters' own, `also` for one session
-    beside the others; `speaking`: how much of the time microphones speak, (0, 1]; `codec` of the pictures.
+    beside the others; `speaking`: how much of the time microphones speak, (0, 1]; `codec` of the pictures;
+    `source`: what makes presenters speak, texts have pauses of their own.
     """
 
     sessions: Sequence[int] = ()
@@ -51,6 +52,7 @@ class Plan:
     also: str | None = None
     speaking: float = 1.0
     codec: Codec = "h264"
+    source: Source = "microphone"
 
 
 def bench_live(
@@ -87,7 +89,7 @@ async def _bench(
         most = max(plan.sessions, default=_MOST) + bool(also)
         server = await stack.enter_async_context(running_server(most, command, environment))
         await until_ready(server)
-        crowd = Crowd(server, clip, stack, plan.codec)
+        crowd = Crowd(server, clip, stack, plan.codec, plan.source)
         meter = _Meter(server, crowd.clients)
         if also:
             await crowd.enter(also)
@@ -109,6 +111,7 @@ async def _bench(
         ),
         "also": plan.also,
         "speaking": plan.speaking,
+        "source": plan.source,
         "codec": plan.codec,
         "avatars": list(plan.avatars),
         "mouth": plan.mouth,

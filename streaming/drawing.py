@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +28,12 @@ Patches: TypeAlias = Sequence[Picture | None]
 
 FINISH_S = 0.008
 """What is kept of a tick's 40 ms for what comes after its mouth: paste, label and sound."""
+
+_TALKATIVE = frozenset({"paste"})
+"""Kinds of jobs that go to and fro between Python and short calls without its lock.
+
+Side by side they wait for each other at each step: two pastes at once cost a third more than one after another.
+"""
 
 _QUIET_S = 10.0
 """Faults of a runtime that follow each other sooner are one burst, told once."""
@@ -92,8 +97,9 @@ class _Job(Generic[T]):
 class Workers:
     """As many threads as there are cores, for whatever the sessions need computed: what is due first, first.
 
-    Jobs are single-threaded and take milliseconds. `figures` hears the processor time of each. As a context
-    it ends with its block: jobs that have not begun are cancelled, the others finish.
+    Jobs are single-threaded and take milliseconds; of those that need Python's lock much, only half of the
+    threads take one at a time. `figures` hears the processor time of each. As a context it ends with its
+    block: jobs that have not begun are cancelled, the others finish.
     """
 
     def __init__(
@@ -110,6 +116,8 @@ class Workers:
         self._places = count()
         self._news = threading.Condition()
         self._closed = False
+        self._talkative = 0
+        """Jobs of _TALKATIVE that run now."""
         self._crew = [
             threading.Thread(target=self._work, args=(f"work_{number}",), name=f"work_{number}")
             for number in range(self.threads)
@@ -132,7 +140,7 @@ class Workers:
         with self._news:
             if self._closed:
                 raise RuntimeError("the workers have gone home")
-            heappush(self._jobs, (due, next(self._places), job))
+            self._jobs.append((due, next(self._places), job))
             self._news.notify()
         return job.future
 
@@ -155,15 +163,28 @@ class Workers:
         name_thread(name)
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._jobs or self._closed)
-                if not self._jobs:
+                self._news.wait_for(lambda: self._closed or self._first() is not None)
+                first = self._first()
+                if first is None or self._closed:
                     return
-                _, _, job = heappop(self._jobs)
+                self._jobs.remove(first)
+                job = first[-1]
+                self._talkative += job.kind in _TALKATIVE
             began = time.thread_time()
             job.run()
             if self._figures:
                 self._figures.work(job.kind, time.thread_time() - began)
-            del job  # a thread that waits for the next one keeps nothing of it alive
+            if job.kind in _TALKATIVE:
+                with self._news:
+                    self._talkative -= 1
+                    self._news.notify()
+            del job, first  # a thread that waits for the next one keeps nothing of it alive
+
+    def _first(self) -> tuple[float, int, _Job[Any]] | None:
+        """What a free thread is to do. Under the lock."""
+        full = self._talkative >= max(1, self.threads // 2)
+        ready = [entry for entry in self._jobs if not (full and entry[-1].kind in _TALKATIVE)]
+        return min(ready, key=lambda entry: entry[:2], default=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -280,10 +301,11 @@ class MouthRoom:
             now = self._clock()
             self._end(self._scheduler.late(now))
             batch = self._scheduler.next(now)
+            # Before the next step, which may find some of them late already.
+            drew = [self._makings[order].drew for order in batch.orders] if batch else []
             self._step()
             if batch is None:
                 return
-            drew = [self._makings[order].drew for order in batch.orders]
         patches: Picture | None = None
         try:
             patches = batch.runtime.decode(batch.mels, batch.features)

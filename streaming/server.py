@@ -51,7 +51,8 @@ _MODULES = (pages, avatar_jobs, avatars, sessions, audio, outlets, webrtc)
 
 ROUTERS = [module.router for module in _MODULES]
 _LEAVE_S = 3
-_SWITCH_S = 0.001
+_SWITCH_S = 0.0001
+"""How long a thread may keep Python from others: the event loop hands on what threads have made."""
 _WEBSOCKET_BYTES = 1 << 20
 """Largest message of a WebSocket: more than ten seconds of sound at 48 kHz."""
 

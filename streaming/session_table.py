@@ -6,7 +6,7 @@ from collections import Counter
 
 from streaming.drawing import MouthRoom
 from streaming.errors import Busy, NotFound
-from streaming.pacing import PHASES
+from streaming.pacing import SPREAD
 from streaming.sessions import Session, Stage
 
 logger = logging.getLogger(__name__)
@@ -76,9 +76,9 @@ class SessionTable:
         return session
 
     def _phase(self) -> int:
-        """The phase that the fewest sessions have."""
+        """The phase that the fewest sessions have, far from the others."""
         taken = Counter(session.phase for session in self._sessions.values())
-        return min(range(PHASES), key=taken.__getitem__)
+        return min(SPREAD, key=taken.__getitem__)
 
     def get(self, session_id: str) -> Session:
         """A session by id. Raises NotFound."""
