@@ -23,7 +23,7 @@ _APART_S = 7
 _PACKETS_PER_SECOND = 50
 
 _REFILL_S = 4.0
-_TEXT = " ".join(f"This is sentence number {101 * number + 17}, and nobody interrupts." for number in range(10))
+_TEXT = " ".join(f"This is sentence number {101 * n + 17}, and nobody interrupts." for n in range(10))
 
 Source: TypeAlias = Literal["microphone", "text"]
 SOURCES: tuple[Source, ...] = get_args(Source)

@@ -32,7 +32,7 @@ FINISH_S = 0.008
 _TALKATIVE = frozenset({"paste"})
 """Kinds of jobs that go to and fro between Python and short calls without its lock.
 
-Side by side they wait for each other at each step: two pastes at once cost a third more than one after another.
+Side by side they wait for each other at each step: two at once cost a quarter more than one after another.
 """
 
 _QUIET_S = 10.0

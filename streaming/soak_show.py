@@ -125,7 +125,7 @@ def _count_of_ticks(first: dict[str, Any], last: dict[str, Any]) -> Verdict:
 
 def _share(first: dict[str, Any], last: dict[str, Any]) -> float:
     """Pictures that came to the viewer, of the ticks that were made."""
-    return float(last["pictures"] - first["pictures"]) / max(1, last["ticks"] - first["ticks"])
+    return float(last["pictures"] - first["pictures"]) / float(max(1, last["ticks"] - first["ticks"]))
 
 
 def _at_least(name: str, value: float, limit: float) -> Verdict:

@@ -16,9 +16,9 @@ def x264_options(kbps: int) -> dict[str, str]:
     return {
         "preset": "superfast",
         "tune": "zerolatency",
-        # A presenter hardly moves: search at whole pixels is enough. Without adaptive quantisation the bits go
-        # to the face, where the detail is, and not to the even background. `koubo bench encode` tells by how
-        # much: half the time of "veryfast", the mouth no worse.
+        # A presenter hardly moves: search at whole pixels is enough. Without adaptive quantisation the bits
+        # go to the face, where the detail is, and not to the even background. `koubo bench encode` tells by
+        # how much: half the time of "veryfast", the mouth no worse.
         "x264-params": "subme=0:aq-mode=0",
         "profile": "baseline",
         "forced-idr": "1",

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.anchor.card import Clip, ClipKind, read_card, write_card
-from engine.live import Tick
+from engine.live import LiveAvatar, Tick
 from engine.picture.fit import Fit, Size
 from engine.picture.video import VideoWriter
 from engine.picture.yuv import planes, to_i420
+from streaming.cast import Presenter
 from tests.fakes import FRAME_SIZE, FRAMES, make_avatar, paint_face
 
 CLIP_SHADE = 0.75
@@ -68,3 +69,9 @@ def brightness(tick: Tick) -> float:
     luma = planes(tick.picture)[0]
     height, width = luma.shape
     return float(luma[height // 4 : height // 2, width * 2 // 5 : width * 3 // 5].mean())
+
+
+def next_tick(presenter: Presenter) -> Tick:
+    """The next tick of a real presenter, made in this thread."""
+    assert isinstance(presenter, LiveAvatar)
+    return presenter.tick()

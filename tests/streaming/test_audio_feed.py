@@ -36,7 +36,7 @@ class Line:
         dropped, self.position = self.end - self.position, self.end
         return dropped
 
-    tick, show, recast = Presenter.tick, Presenter.show, Presenter.recast
+    begin, complete, show, recast = Presenter.begin, Presenter.complete, Presenter.show, Presenter.recast
 
 
 class Room:

@@ -17,7 +17,7 @@ from streaming.errors import NotFound
 from streaming.library import Library, Loaded
 from tests.fakes import FRAME_SIZE, FRAMES, FakeMouth, make_avatar
 from tests.streaming.conftest import eventually
-from tests.streaming.presenters import brightness, make_presenter
+from tests.streaming.presenters import brightness, make_presenter, next_tick
 
 
 @pytest.fixture
@@ -98,20 +98,20 @@ async def test_who_is_on_stage_stays_though_deleted(cast: EngineCast, avatars: P
     part = await cast.enter("other")
     shutil.rmtree(avatars / "other")
     part.presenter.push(np.full(16_000, 0.3, np.float32))
-    ticks = [part.presenter.tick() for _ in range(2 * FRAMES)]
+    ticks = [next_tick(part.presenter) for _ in range(2 * FRAMES)]
     assert {tick.avatar for tick in ticks} == {"other"}
     assert any(tick.speaking for tick in ticks)
 
 
 async def test_a_changed_avatar_is_read_anew_for_new_sessions(cast: EngineCast, avatars: Path) -> None:
     before = await cast.enter("other")
-    bright, picture = brightness(before.presenter.tick()), cast.preview("other")
+    bright, picture = brightness(next_tick(before.presenter)), cast.preview("other")
     assert cast.preview("other") is picture
     shutil.rmtree(avatars / "other")
     make_presenter(avatars, "other", shade=0.5)
     after = await cast.enter("other")
-    assert brightness(after.presenter.tick()) < 0.75 * bright
-    assert brightness(before.presenter.tick()) == pytest.approx(bright, abs=3)
+    assert brightness(next_tick(after.presenter)) < 0.75 * bright
+    assert brightness(next_tick(before.presenter)) == pytest.approx(bright, abs=3)
     assert cast.preview("other") != picture
     assert (await cast.enter("other")).role.loaded is after.role.loaded
 

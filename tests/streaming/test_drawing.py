@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from engine.errors import KouboError
 from engine.live import Tick
 from engine.mouth.request import MouthRequest
 from engine.mouth.runtime import Features
+from engine.mouth.scheduler import Batch, MouthScheduler
 from engine.speech.mel import SILENT_WINDOW, Mel
 from streaming.cast import EngineCast
 from streaming.drawing import MouthRoom, Patches, Workers
@@ -72,9 +74,9 @@ class Begun:
 class Rehearsal:
     """A room with a mouth, and what its sessions got."""
 
-    def __init__(self, threads: int) -> None:
-        self.counts = Counts()
-        self.workers = Workers(threads, self.counts)
+    def __init__(self, workers: Workers, counts: Counts | None = None) -> None:
+        self.counts = counts or Counts()
+        self.workers = workers
         self.room = MouthRoom(self.workers, self.counts)
         self.mouth = GatedMouth()
         self.drew: list[float] = []
@@ -103,7 +105,8 @@ class Rehearsal:
 @pytest.fixture
 async def one() -> AsyncIterator[Rehearsal]:
     """A room with one thread."""
-    rehearsal = Rehearsal(1)
+    counts = Counts()
+    rehearsal = Rehearsal(Workers(1, counts), counts)
     yield rehearsal
     rehearsal.mouth.gate.set()
     rehearsal.workers.close()
@@ -112,7 +115,8 @@ async def one() -> AsyncIterator[Rehearsal]:
 @pytest.fixture
 async def two() -> AsyncIterator[Rehearsal]:
     """A room with two threads."""
-    rehearsal = Rehearsal(2)
+    counts = Counts()
+    rehearsal = Rehearsal(Workers(2, counts), counts)
     yield rehearsal
     rehearsal.mouth.gate.set()
     rehearsal.workers.close()
@@ -160,6 +164,28 @@ async def test_what_a_job_returns_or_raises_reaches_who_waits() -> None:
             await workers.run(0, fail, "paste")
         assert await workers.run(0, lambda: threading.current_thread().name) in ("work_0", "work_1")
     assert counts.jobs == {"mouth": 1, "paste": 1, "other": 1}
+
+
+@pytest.mark.parametrize(("threads", "most"), [(2, 1), (4, 2)])
+async def test_pastes_leave_half_of_the_threads_to_others(threads: int, most: int) -> None:
+    lock, now, highest, drawn = threading.Lock(), Counter[str](), Counter[str](), threading.Barrier(threads)
+
+    def job(kind: str) -> None:
+        with lock:
+            now[kind] += 1
+            highest[kind] = max(highest[kind], now[kind])
+        if kind == "mouth" and not drawn.broken:
+            drawn.wait(20)  # all threads at once
+        else:
+            threading.Event().wait(0.002)
+        with lock:
+            now[kind] -= 1
+
+    with Workers(threads) as workers:
+        pastes = [workers.run(number, lambda: job("paste"), "paste") for number in range(12)]
+        mouths = [workers.run(0.5 + number, lambda: job("mouth"), "mouth") for number in range(threads)]
+        await asyncio.gather(*pastes, *mouths)
+    assert highest == {"paste": most, "mouth": threads}
 
 
 async def test_a_job_that_nobody_waits_for_any_more_is_not_done() -> None:
@@ -331,7 +357,7 @@ async def test_while_the_mouth_fails_a_session_repeats_the_last_one_and_keeps_it
             return [tick for tick in spectator.ticks if tick.speaking]
 
         await eventually(lambda: any(not tick.mouth_repeated for tick in voiced()[3:]))
-        moody.fault = KouboError("the process that draws is away")
+        moody.fault, failing = KouboError("the process that draws is away"), len(voiced())
         await eventually(lambda: sum(tick.mouth_repeated for tick in voiced()) >= 10)
         repeated = live.figures.mouths_repeated
         moody.fault = None
@@ -351,5 +377,23 @@ async def test_while_the_mouth_fails_a_session_repeats_the_last_one_and_keeps_it
     said = np.concatenate([tick.sound for tick in voiced()])
     assert np.count_nonzero(sound) == np.count_nonzero(said) > 0.95 * speech.size
     # A mouth was seen all the while: the picture is never the anchor's own, which cannot be written to.
-    first = next(place for place, tick in enumerate(voiced()) if tick.mouth_repeated)
-    assert all(tick.picture.flags.writeable for tick in voiced()[first : first + 10])
+    assert all(tick.picture.flags.writeable for tick in voiced()[failing : failing + 10])
+
+
+async def test_a_batch_that_is_late_as_it_begins_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = 0.0
+    take = MouthScheduler.next
+
+    def slow(scheduler: MouthScheduler, now: float) -> Batch | None:
+        nonlocal ahead
+        batch = take(scheduler, now)
+        ahead += 1.0 if batch and not ahead else 0.0  # the thread was not let on for a second
+        return batch
+
+    monkeypatch.setattr(MouthScheduler, "next", slow)
+    with Workers(1, clock=lambda: time.monotonic() + ahead) as workers:
+        rehearsal = Rehearsal(workers)
+        rehearsal.enter("a")
+        async with asyncio.timeout(20):
+            assert await rehearsal.tick("a", workers.clock()) == [False]
+            assert await rehearsal.tick("a") == [True]

@@ -32,6 +32,7 @@ from streaming.voices.espeak import EspeakVoice
 from tests.fakes import FRAME_SIZE, FakeMouth, speech_like
 from tests.papers import verdict, write_papers
 from tests.streaming.conftest import eventually
+from tests.streaming.presenters import next_tick
 
 FIELDS = (
     "Label",
@@ -170,7 +171,7 @@ async def test_the_anchor_never_gets_it(avatars: Path, settings: Settings, worke
     await table.close()
     part = await cast.enter(None)
     for _ in range(10):
-        assert white(part.presenter.tick().picture, LabelStyle()) == 0
+        assert white(next_tick(part.presenter).picture, LabelStyle()) == 0
 
 
 async def test_no_tick_carries_it_when_it_is_off(avatars: Path, settings: Settings, workers: Workers) -> None:

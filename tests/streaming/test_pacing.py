@@ -1,11 +1,12 @@
 """The schedule of ticks, without a clock."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 from streaming.mailbox import Closed, Mailbox
-from streaming.pacing import PATIENCE_TICKS, PHASES, Pacer, TickFigures, on_grid, percentiles
+from streaming.pacing import PATIENCE_TICKS, PHASES, SPREAD, Pacer, TickFigures, on_grid, percentiles
 
 
 def test_eight_hours_of_uneven_ticks_do_not_drift() -> None:
@@ -96,10 +97,19 @@ def test_all_sessions_tick_at_the_same_moments() -> None:
 
 
 def test_phases_lie_evenly_between() -> None:
-    assert PHASES == 2
-    assert on_grid(8.0, 1) == pytest.approx(8.02)
-    assert on_grid(8.02, 1) == pytest.approx(8.02)
-    assert on_grid(8.021, 1) == pytest.approx(8.06)
+    assert PHASES == 8
+    assert on_grid(8.0, 4) == pytest.approx(8.02)
+    assert on_grid(8.02, 4) == pytest.approx(8.02)
+    assert on_grid(8.021, 4) == pytest.approx(8.06)
+    assert [round(1000 * (on_grid(8.0, phase) - 8)) for phase in range(8)] == [0, 5, 10, 15, 20, 25, 30, 35]
+
+
+def test_few_sessions_lie_far_apart() -> None:
+    assert sorted(SPREAD) == list(range(PHASES))
+    for count, apart in ((2, 4), (3, 2), (4, 2), (8, 1)):
+        taken = sorted(SPREAD[:count])
+        gaps = [b - a for a, b in pairwise([*taken, taken[0] + PHASES])]
+        assert min(gaps) == apart
 
 
 def test_pictures_and_repeated_mouths_are_counted() -> None:
