@@ -36,6 +36,8 @@ def _variant(preset: str, *parameters: str) -> dict[str, str]:
 
 VARIANTS: Mapping[str, Mapping[str, str]] = {
     SERVED: {},
+    "as served, finer steps": {"qmin": "0"},
+    "as served, coarser steps": {"qmin": "22"},
     "veryfast": _variant("veryfast"),
     "veryfast, no mbtree": _variant("veryfast", "mbtree=0"),
     "veryfast, intra-refresh": _variant("veryfast", "intra-refresh=1"),
