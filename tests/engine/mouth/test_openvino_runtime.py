@@ -1,5 +1,6 @@
 """The OpenVINO runtime on a tiny mouth that keeps the ONNX contract."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -236,3 +237,25 @@ def test_a_call_works_in_its_own_thread(wide: OpenVinoMouth) -> None:
         wide.decode(mels, features)
     own, everybody = time.thread_time() - own, time.process_time() - everybody
     assert own > 0.7 * everybody
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux, to see where a thread may run")
+def test_a_call_may_run_on_any_core(wide: OpenVinoMouth) -> None:
+    features = wide.encode(wide_faces(1))
+    stop, began, caller = threading.Event(), threading.Event(), 0
+
+    def draw() -> None:
+        nonlocal caller
+        caller = threading.get_native_id()
+        while not stop.is_set():
+            wide.decode(LOUD, features)
+            began.set()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    began.wait(20)
+    # Networks that tie their callers to a core tie all of them to the first one.
+    seen = {frozenset(os.sched_getaffinity(caller)) for _ in range(300) if not stop.wait(0.0005)}
+    stop.set()
+    thread.join()
+    assert seen == {frozenset(os.sched_getaffinity(0))}
