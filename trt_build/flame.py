@@ -71,23 +71,29 @@ def sampled(top: CodeType) -> Iterator[Stack]:
     root = Stack("all")
     found: dict[tuple[CodeType | int, ...], float] = {}
     chance = random.Random(0)
-    last = time.process_time()
+    last, taking = time.process_time(), False
 
     def take(_: int, frame: FrameType | None) -> None:
-        nonlocal last
+        nonlocal last, taking
+        if taking:  # on a busy machine the next signal comes before this one is dealt with
+            return
+        taking = True
+        began = time.perf_counter()
         spent = time.process_time() - last
         stack = _stack(frame, top)
         if stack is not None:
             found[stack] = found.get(stack, 0.0) + spent
         last = time.process_time()  # without what this took
-        # Set anew each time, so that it never interrupts itself.
-        signal.setitimer(signal.ITIMER_REAL, PERIOD_S * chance.uniform(0.4, 1.6))
+        # Set anew each time, and never so soon that nothing else gets on; again in case it was too soon.
+        pause = max(PERIOD_S * chance.uniform(0.4, 1.6), time.perf_counter() - began)
+        signal.setitimer(signal.ITIMER_REAL, pause, 10 * PERIOD_S)
+        taking = False
 
     try:
         before = signal.signal(signal.SIGALRM, take)
     except (AttributeError, ValueError) as error:
         raise KouboError("Stacks can be sampled on Linux and macOS only, in the main thread.") from error
-    signal.setitimer(signal.ITIMER_REAL, PERIOD_S)
+    signal.setitimer(signal.ITIMER_REAL, PERIOD_S, 10 * PERIOD_S)
     try:
         yield root
     finally:

@@ -1,6 +1,9 @@
 // The HTTP contract of a Koubo server, one function a request.
 import { authorization, hasToken, renewToken } from "./token.js";
 
+/** The status of a session whose machine is gone, in a cluster. */
+export const LOST = 410;
+
 /** A request that the server refused, or that never reached it (`status` 0). */
 export class ApiError extends Error {
   constructor(status, detail) {

@@ -18,9 +18,6 @@ import { Viewer } from "./whep.js";
 
 const POLL_MS = 1000;
 
-/** The answer of a cluster for a session whose machine is gone. */
-const LOST = 410;
-
 const byId = (id) => document.getElementById(id);
 const connectButton = byId("connect");
 const endButton = byId("end");
@@ -110,8 +107,8 @@ function onView(session, state, error) {
 /** The session is no more on the server; where its machine is gone, the next session is opened on another one. */
 function afterLoss(error) {
   end({ forgotten: true });
-  if (error.status === LOST) connect();
-  showError(error.status === LOST ? "error.machineGone" : "error.sessionGone");
+  if (error.status === api.LOST) connect();
+  showError(error.status === api.LOST ? "error.machineGone" : "error.sessionGone");
 }
 
 /** Leaves the session; `forgotten` where the server has already ended it. */
@@ -142,10 +139,7 @@ async function poll(session) {
       server = await api.readSession(session.id);
     } catch (error) {
       if (page.session !== session) return;
-      if (error.status === 404 || error.status === LOST) {
-        afterLoss(error);
-        return;
-      }
+      if (error.status === 404 || error.status === api.LOST) return afterLoss(error);
     }
     if (page.session !== session) return;
     outlets.refresh();

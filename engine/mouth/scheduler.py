@@ -136,7 +136,7 @@ class BatchCost:
         slope = (self._products / self._weight - faces * seconds) / spread
         # Noise must not make a face free, nor a call cheaper than nothing.
         face = min(max(slope, 0.01 * seconds / faces), seconds / faces)
-        return seconds - face * faces, face
+        return max(0.0, seconds - face * faces), face
 
     def of(self, faces: int) -> float:
         """Seconds that a batch of so many faces will take."""

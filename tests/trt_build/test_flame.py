@@ -78,6 +78,16 @@ def test_a_long_call_counts_in_full() -> None:
     assert long.seconds > 0.5 * (spent - 0.02) - 0.01
 
 
+def test_samples_never_pile_up_where_the_machine_is_too_slow_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trt_build.flame.PERIOD_S", 2e-6)
+    with sampled(work.__code__) as root:
+        work()
+    assert 1 < root.depth < 20
+    assert root.seconds > 0.1
+
+
 def test_nothing_is_sampled_outside_of_the_function_or_afterwards() -> None:
     with sampled(work.__code__) as root:
         busy(0.02)
