@@ -315,11 +315,14 @@ def test_clips_may_be_asked_for_from_another_thread(live: LiveAvatar) -> None:
     thread = threading.Thread(target=ask)
     thread.start()
     ticks = run(live, 300)
+    # On a busy machine the other thread may have had no turn yet.
+    while not {NOD, HELLO} <= set(names(ticks)) and len(ticks) < 30_000 and not refused:
+        ticks += run(live, 100)
     stop.set()
     thread.join()
     assert not refused
     assert {NOD, HELLO} <= set(names(ticks))
-    assert [tick.index for tick in ticks] == list(range(300))
+    assert [tick.index for tick in ticks] == list(range(len(ticks)))
 
 
 def test_frames_belong_to_the_clip_that_is_named(live: LiveAvatar) -> None:
