@@ -33,7 +33,7 @@ def serve(
         typer.Option(help="Ray cluster to join: auto or HOST:PORT.", show_default="start one here"),
     ] = None,
     replicas: Annotated[str, typer.Option(help="Replicas on Ray, as MIN:MAX or one number.")] = "1",
-    sessions_per_replica: Annotated[int, typer.Option(help="Sessions of a replica.", min=1)] = 6,
+    sessions_per_replica: Annotated[int, typer.Option(help="Sessions of a replica.", min=1)] = 4,
     replica_cpus: Annotated[float, typer.Option(help="Cores of a replica.", min=0)] = 2.0,
     replica_gpus: Annotated[float, typer.Option(help="GPUs of a replica; 0.25 for a quarter.", min=0)] = 0.0,
 ) -> None:
