@@ -8,7 +8,6 @@ import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
-from heapq import heappop
 from typing import Any, TypeVar
 
 from streaming.drawing import Figures, Workers
@@ -77,8 +76,10 @@ class SimulatedWorkers(Workers):
 
     def _next(self) -> None:
         with self._news:
-            _, _, job = heappop(self._jobs)
-        job.run()
+            first = self._first()
+            assert first is not None  # there is one for each call
+            self._jobs.remove(first)
+        first[-1].run()
 
 
 def run_simulated(work: Coroutine[Any, Any, T]) -> T:

@@ -46,6 +46,7 @@ def live_figures(
         "sessions_in_time": sessions,
         "also": None,
         "speaking": 1.0,
+        "source": "microphone",
         "codec": "h264",
         "avatars": [],
         "mouth": None,

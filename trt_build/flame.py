@@ -9,6 +9,7 @@ here, and a sampling thread sees Python only where the interpreter's lock is fre
 import linecache
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,8 +67,11 @@ def sampled(top: CodeType) -> Iterator[Stack]:
     """Sample the main thread within the block: the tree of what runs below the function whose code is `top`.
 
     The last node of each stack is the line of source at which it was. Raises KouboError where there is no
-    such timer (Windows), or outside of the main thread.
+    such timer (Windows), outside of the main thread, and where PyTorch's compiler was loaded.
     """
+    if "torch._dynamo" in sys.modules:
+        # Its frames are not whole while they begin; reading them ends the process.
+        raise KouboError("Stacks cannot be sampled where PyTorch compiles; do it in a process of its own.")
     root = Stack("all")
     found: dict[tuple[CodeType | int, ...], float] = {}
     chance = random.Random(0)

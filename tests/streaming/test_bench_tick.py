@@ -14,6 +14,7 @@ from engine.errors import KouboError
 from engine.speech.audio import SAMPLE_RATE
 from streaming import bench_tick as module
 from streaming.bench_tick import PROBES, Stopwatch, bench_tick, places
+from tests.alone import alone
 from tests.fakes import FakeMouth, speech_like
 
 
@@ -23,11 +24,15 @@ class Spoken:
     samples = speech_like(2.0)
 
 
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(module, "speak", lambda text, language: Spoken())
+    patch.setattr(module, "_WARM_UP_TICKS", 5)
+    patch.setattr(module, "_MEMORY_TICKS", 30)
+
+
 @pytest.fixture(autouse=True)
 def voice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "speak", lambda text, language: Spoken())
-    monkeypatch.setattr(module, "_WARM_UP_TICKS", 5)
-    monkeypatch.setattr(module, "_MEMORY_TICKS", 30)
+    shorten(monkeypatch)
 
 
 def test_every_step_of_a_speaking_tick_is_timed(avatar: Avatar) -> None:
@@ -95,8 +100,14 @@ def test_silence_is_no_measure(avatar: Avatar, monkeypatch: pytest.MonkeyPatch) 
         bench_tick(avatar, FakeMouth(), 0.6)
 
 
-def test_the_flame_graph_shows_the_session(avatar: Avatar, tmp_path: Path) -> None:
-    bench_tick(avatar, FakeMouth(), 1.2, tmp_path / "tick.svg")
+def flame_graph(folder: Path, drawn: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        bench_tick(Avatar.load(folder), FakeMouth(), 1.2, drawn)
+
+
+def test_the_flame_graph_shows_the_session(avatar_folder: Path, tmp_path: Path) -> None:
+    alone(flame_graph, avatar_folder, tmp_path / "tick.svg")
     drawn = (tmp_path / "tick.svg").read_text()
     assert "Paster.paste" in drawn
     assert "LibavPictureEncoder.encode" in drawn

@@ -196,8 +196,10 @@ async def test_a_voice_of_the_network_speaks_in_a_session(stage: Stage) -> None:
     assert 'koubo_voice_first_sound_seconds_count{voice="openai"} 1.0' in metrics
 
 
-@pytest.mark.parametrize("answer", [refuse, stall])
-async def test_a_failing_voice_is_told_and_espeak_speaks_instead(stage: Stage, answer: object) -> None:
+@pytest.mark.parametrize(("answer", "asked"), [(refuse, 2), (stall, 1)])
+async def test_a_failing_voice_is_told_and_espeak_speaks_instead(
+    stage: Stage, answer: object, asked: int
+) -> None:
     stage.server.answer = answer  # type: ignore[assignment]
     session = stage.app.state.table.get(stage.path.rpartition("/")[2])
     with session.events.subscribe() as events:
@@ -209,7 +211,8 @@ async def test_a_failing_voice_is_told_and_espeak_speaks_instead(stage: Stage, a
     assert failed.sentence.endswith("The voice espeak:en-us goes on.")
     assert json.dumps(failed.as_json())
     assert (await stage.shown())["voice_error"] == failed.sentence
-    assert len(stage.server.requests) == 2
+    # One that hangs has cost enough time at the first try.
+    assert len(stage.server.requests) == asked
     assert 'koubo_voice_failures_total{voice="openai"} 1.0' in (await stage.http.get("/metrics")).text
 
 

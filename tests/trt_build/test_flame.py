@@ -1,14 +1,19 @@
 """Stacks are sampled where the time goes, and drawn so that any viewer shows them."""
 
 import re
+import sys
 import threading
 import time
+import types
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from engine.errors import KouboError
+from tests.alone import alone
+from trt_build import flame
 from trt_build.flame import Stack, draw_flame, sampled
 
 
@@ -46,7 +51,7 @@ def texts(path: Path) -> list[str]:
     ]
 
 
-def test_time_is_found_where_it_is_spent() -> None:
+def time_is_found_where_it_is_spent() -> None:
     with sampled(work.__code__) as root:
         work()
     slow, quick = root.below["slow_part"], root.below["quick_part"]
@@ -55,7 +60,7 @@ def test_time_is_found_where_it_is_spent() -> None:
     assert root.seconds == pytest.approx(sum(one.seconds for one in root.below.values()))
 
 
-def test_the_last_node_is_the_line_of_source() -> None:
+def the_last_node_is_the_line_of_source() -> None:
     with sampled(work.__code__) as root:
         work()
     line = root.below["slow_part"].below["busy"].below["sum(range(500))"]
@@ -63,14 +68,14 @@ def test_the_last_node_is_the_line_of_source() -> None:
     assert not line.below
 
 
-def test_a_long_call_counts_in_full() -> None:
+def a_long_call_counts_in_full() -> None:
     """The signal is seen only once it has returned."""
 
     def long_call() -> None:
         sorted(range(3_000_000), key=int.__neg__)
 
     before = time.process_time()
-    with sampled(test_a_long_call_counts_in_full.__code__) as root:
+    with sampled(a_long_call_counts_in_full.__code__) as root:
         long_call()
         busy(0.02)
     spent = time.process_time() - before
@@ -78,17 +83,15 @@ def test_a_long_call_counts_in_full() -> None:
     assert long.seconds > 0.5 * (spent - 0.02) - 0.01
 
 
-def test_samples_never_pile_up_where_the_machine_is_too_slow_for_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("trt_build.flame.PERIOD_S", 2e-6)
+def samples_never_pile_up_where_the_machine_is_too_slow_for_them() -> None:
+    flame.PERIOD_S = 2e-6
     with sampled(work.__code__) as root:
         work()
     assert 1 < root.depth < 20
     assert root.seconds > 0.1
 
 
-def test_nothing_is_sampled_outside_of_the_function_or_afterwards() -> None:
+def nothing_is_sampled_outside_of_the_function_or_afterwards() -> None:
     with sampled(work.__code__) as root:
         busy(0.02)
     assert not root.below
@@ -96,7 +99,29 @@ def test_nothing_is_sampled_outside_of_the_function_or_afterwards() -> None:
     assert root.seconds == 0
 
 
-def test_only_the_main_thread_can_be_sampled() -> None:
+@pytest.mark.parametrize(
+    "check",
+    [
+        time_is_found_where_it_is_spent,
+        the_last_node_is_the_line_of_source,
+        a_long_call_counts_in_full,
+        samples_never_pile_up_where_the_machine_is_too_slow_for_them,
+        nothing_is_sampled_outside_of_the_function_or_afterwards,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_sampling(check: Callable[[], None]) -> None:
+    alone(check)
+
+
+def test_frames_of_pytorch_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch._dynamo", types.ModuleType("torch._dynamo"))
+    with pytest.raises(KouboError, match="process of its own"), sampled(work.__code__):
+        work()
+
+
+def test_only_the_main_thread_can_be_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
     found: list[Exception] = []
 
     def run() -> None:
