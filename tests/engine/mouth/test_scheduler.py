@@ -9,7 +9,7 @@ from math import ceil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.mouth.request import MouthRequest
@@ -181,7 +181,13 @@ def test_every_order_ends_once_whatever_happens(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 3), st.floats(0.0, 0.02), st.floats(0.0005, 0.02))
+@example(sessions=4, lanes=1, call=0.0, face=0.008)
+@given(
+    sessions=st.integers(1, 12),
+    lanes=st.integers(1, 3),
+    call=st.floats(0.0, 0.02),
+    face=st.floats(0.0005, 0.02),
+)
 def test_never_fewer_than_one_by_one(sessions: int, lanes: int, call: float, face: float) -> None:
     mouth = FakeMouth()
     tried = Hall([Seat(mouth, [1], [0.0]) for _ in range(sessions)], lanes, linear(call, face))
@@ -189,7 +195,9 @@ def test_never_fewer_than_one_by_one(sessions: int, lanes: int, call: float, fac
     for faces in (1, 2, 3) * 10:
         tried.scheduler.cost(mouth).observe(faces, call + face * faces)
     tried.run(12)
-    assert sum(len(seat.drawn) for seat in tried.seats) >= one_by_one(sessions, 12, lanes, call + face)
+    # A hair slower: whether what ends at the very deadline is in time is a matter of rounding.
+    least = one_by_one(sessions, 12, lanes, 1.001 * (call + face))
+    assert sum(len(seat.drawn) for seat in tried.seats) >= least
 
 
 @settings(max_examples=40, deadline=None)

@@ -36,7 +36,7 @@ def serve(*options: str) -> None:
 def test_the_defaults_are_one_replica_here(given: dict[str, Any]) -> None:
     serve("--ray")
     plan = given["plan"]
-    assert (plan.least, plan.most, plan.sessions, plan.cpus, plan.gpus) == (1, 1, 6, 2.0, 0.0)
+    assert (plan.least, plan.most, plan.sessions, plan.cpus, plan.gpus) == (1, 1, 4, 2.0, 0.0)
     assert given["address"] is None
 
 
